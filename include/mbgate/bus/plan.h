@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The planner: joins the points of a device into blocks, each read by one request, at the least cost on this
+ * line. Pure; used by the worker, and by mbgated --check-config to foretell a bus's load.
+ *
+ *   cost of a block = (request + reply characters) × bits ÷ baud + t3.5 for each + the device's turnaround
+ */
+#ifndef MBGATE_BUS_PLAN_H
+#define MBGATE_BUS_PLAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mbgate/config/conf.h"
+
+/* What a request costs on this line. */
+struct plan_cost {
+        uint32_t baud; /* 0: no wire time (TCP) */
+        unsigned char_bits;
+        uint32_t t35_us;
+        uint32_t turnaround_us; /* request's last character to reply's first; measured, or 5 ms at first */
+        uint32_t overhead_us;   /* TCP: round trip for a request */
+};
+
+struct plan_block {
+        const struct conf_device *device;
+        enum pdu_function function; /* 1..4 */
+        uint16_t address;
+        uint16_t count; /* registers or bits */
+        uint32_t interval_us;
+        const struct conf_point **points; /* by address */
+        size_t n_points;
+};
+
+struct plan {
+        struct plan_block *blocks;
+        size_t n_blocks;
+};
+
+/* Registers of a device that must not be read (exception 2 over a gap taught us). */
+struct plan_hole {
+        enum conf_area area;
+        uint16_t address;
+        uint16_t count;
+};
+
+struct plan_cost plan_cost_of_bus(const struct conf_bus *bus);
+
+/* Time on the line for one transaction that reads `count` registers or bits, both silences included, in µs.
+ */
+uint64_t plan_read_us(const struct plan_cost *cost, enum pdu_function function, unsigned count);
+
+/* Blocks of one device. 0 or −ENOMEM. */
+MUST_CHECK int plan_device(const struct conf_device *device, const struct plan_cost *cost,
+                           const struct plan_hole *holes, size_t n_holes, struct plan *ret_plan);
+void plan_done(struct plan *plan);
+
+/* Share of the line, in ‰, that the block takes when it keeps its interval. */
+uint64_t plan_block_load_permille(const struct plan_cost *cost, const struct plan_block *block);
+
+#endif

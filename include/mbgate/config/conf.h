@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The configuration as plain structures: what load.c makes of the file and everything else reads. A struct
+ * conf is immutable once loaded and reference-counted; any thread may hold a reference. Strings are owned by
+ * it, never NULL unless it says so; an absent text is "". Units are in the names. The keys, defaults and
+ * ranges of every member stand in one table, src/config/schema.c, from which mbgated.conf(5) is made.
+ */
+#ifndef MBGATE_CONFIG_CONF_H
+#define MBGATE_CONFIG_CONF_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mbgate/base/macros.h"
+#include "mbgate/codec/pdu.h"
+#include "mbgate/codec/rtu.h"
+#include "mbgate/codec/value.h"
+
+enum conf_area {
+        CONF_HOLDING,
+        CONF_INPUT,
+        CONF_COIL,
+        CONF_DISCRETE,
+};
+
+enum conf_publish {
+        CONF_PUBLISH_CHANGE,
+        CONF_PUBLISH_ALWAYS,
+};
+
+enum conf_payload {
+        CONF_PAYLOAD_PLAIN,  /* "21.5" */
+        CONF_PAYLOAD_JSON,   /* {"value":21.5,"quality":"good","time":"…"} */
+        CONF_PAYLOAD_OBJECT, /* all points of the device in one object on the device's topic */
+};
+
+struct conf_bus;
+struct conf_device;
+
+struct conf_point {
+        uint32_t id; /* index in conf.points */
+        const struct conf_device *device;
+        char *name;
+        enum conf_area area;
+        uint16_t address;
+        struct value_format format;
+        char *unit;          /* of the value, "°C" */
+        char *topic;         /* the state's, complete; never "" */
+        char *command_topic; /* complete; "" when not writable */
+        char *get_topic;     /* complete */
+        char *result_topic;  /* complete */
+        uint32_t interval_ms;
+        enum conf_publish publish;
+        double deadband;         /* engineering units; 0: off */
+        double deadband_percent; /* of the last published value; 0: off */
+        double min_interval_s;   /* 0: as often as it changes */
+        double max_interval_s;   /* 0: only when it changes */
+        enum conf_payload payload;
+        bool retain;
+        uint8_t qos;
+        bool writable;
+        enum pdu_function write_function; /* 5, 6, 15, 16 or 22 */
+        bool read_back;
+        bool accept_retained;
+};
+
+struct conf_device {
+        const struct conf_bus *bus;
+        uint32_t id; /* index in bus->devices */
+        char *name;
+        uint8_t unit_id;
+        char *topic;               /* complete; never "" */
+        char *availability_topic;  /* complete */
+        char *send_interval_topic; /* the command's, complete: <device>/send_interval/set */
+        uint32_t send_interval_s;  /* 0: points go out by their own policy */
+        uint32_t response_timeout_ms;
+        uint32_t retries;
+        uint32_t gap_ms;        /* silence before each request to it; 0: t3.5 */
+        uint32_t max_registers; /* of one request, 1..125 */
+        uint32_t max_bits;      /* of one request, 1..2000 */
+        bool join_gaps;         /* read registers nobody asked for when that is cheaper */
+        struct conf_point *points;
+        size_t n_points;
+};
+
+enum conf_port_kind {
+        CONF_PORT_SERIAL,  /* /dev/… */
+        CONF_PORT_TCP,     /* tcp://host:port, Modbus TCP */
+        CONF_PORT_RTU_TCP, /* rtu+tcp://host:port, RTU frames in a TCP stream */
+};
+
+enum conf_direction {
+        CONF_DIRECTION_AUTO,
+        CONF_DIRECTION_KERNEL, /* TIOCSRS485 */
+        CONF_DIRECTION_RTS,
+        CONF_DIRECTION_NONE,
+};
+
+struct conf_bus {
+        uint32_t id; /* index in conf.buses */
+        char *name;
+        char *topic; /* of its counters, complete */
+        enum conf_port_kind kind;
+        char *port; /* as written */
+        char *host; /* TCP kinds */
+        uint16_t tcp_port;
+        uint32_t baud;
+        char parity;       /* 'N', 'E', 'O' */
+        uint8_t data_bits; /* 7 or 8; RTU needs 8 */
+        uint8_t stop_bits;
+        enum conf_direction direction;
+        bool rts_on_send; /* RTS level while sending */
+        uint32_t rts_delay_before_ms, rts_delay_after_ms;
+        enum rtu_echo echo;
+        bool low_latency;
+        uint32_t broadcast_delay_ms;
+        uint32_t connect_timeout_ms; /* TCP kinds */
+        uint32_t stats_interval_s;   /* of its counters' topic; 0: never */
+        struct conf_device *devices;
+        size_t n_devices;
+};
+
+struct conf_tls {
+        bool on;
+        char *ca_file, *ca_path;
+        char *cert_file, *key_file;
+        char *version; /* "tlsv1.2", "tlsv1.3" */
+        char *ciphers;
+        char *alpn;
+        bool insecure; /* the certificate's host name is not checked */
+};
+
+struct conf_link {
+        uint32_t id;
+        char *name;
+        char *host;
+        uint16_t port;
+        unsigned protocol; /* 5: MQTT 5.0; 4: 3.1.1 */
+        struct conf_tls tls;
+        char *username;
+        char *password; /* the text of password_file; never dumped or logged */
+        char *password_file;
+        char *client_id;
+        uint32_t keepalive_s;
+        bool clean_session;
+        uint32_t session_expiry_s; /* MQTT 5, with clean_session = false */
+        char **publish;            /* filters of topics that go out here, before the prefix */
+        size_t n_publish;
+        char **subscribe; /* further filters whose messages are taken as commands */
+        size_t n_subscribe;
+        char *prefix;
+        uint8_t qos;    /* the highest that goes out here; and of subscriptions */
+        bool retain;    /* false: the retain flag is stripped */
+        bool on_change; /* an unchanged payload of a topic is not sent again */
+        bool publish_on_connect;
+        uint32_t connect_timeout_s;
+        uint32_t reconnect_min_s, reconnect_max_s;
+        uint32_t queue_messages;
+        uint32_t queue_bytes;
+};
+
+struct conf_listener {
+        char *address;
+        uint16_t port;
+        bool websocket;
+};
+
+struct conf_broker {
+        bool on;
+        struct conf_listener *listeners;
+        size_t n_listeners;
+        char *password_file, *acl_file;
+};
+
+struct conf_gateway {
+        char *name;
+        char *status_topic; /* complete */
+        char *log_level;
+        uint32_t command_max_bytes;
+        uint32_t command_timeout_ms; /* not sent to the bus until then: refused */
+};
+
+struct conf {
+        atomic_uint n_refs;
+        uint32_t generation; /* grows with each load of this process; never 0 */
+        char *file;
+        struct conf_gateway gateway;
+        struct conf_bus *buses;
+        size_t n_buses;
+        struct conf_link *links;
+        size_t n_links;
+        struct conf_broker broker;
+        const struct conf_point **points; /* all, by id */
+        size_t n_points;
+};
+
+struct conf *conf_ref(const struct conf *conf);
+
+/* Takes NULL, returns NULL; the last one frees. */
+struct conf *conf_unref(struct conf *conf);
+DEFINE_CLEANUP(struct conf *, conf_unref)
+
+/* bits of one character on the line: start, data, parity, stop. */
+static inline unsigned conf_bus_char_bits(const struct conf_bus *b)
+{
+        return 1u + b->data_bits + (b->parity != 'N') + b->stop_bits;
+}
+
+#endif

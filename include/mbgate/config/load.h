@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a file to a struct conf, with every error found in one go; and back to text. Blocks on the disk: at
+ * start and on SIGHUP only.
+ */
+#ifndef MBGATE_CONFIG_LOAD_H
+#define MBGATE_CONFIG_LOAD_H
+
+#include <stdio.h>
+
+#include "mbgate/config/conf.h"
+
+/* A finding: "FILE:LINE: error: …" or "FILE:LINE: warning: …", complete, without a newline. */
+struct conf_report {
+        char **lines;
+        size_t n_lines;
+        size_t n_errors;
+};
+
+void conf_report_done(struct conf_report *report);
+
+struct conf_load_options {
+        const char *template_dir; /* NULL: the installed one; the file's own folder `templates/` is looked in
+                                     first */
+};
+
+/*
+ * Loads and checks `file`. 0 with *ret_conf; −EINVAL with all errors in *report (warnings may be there in
+ * both cases); −ENOMEM.
+ */
+MUST_CHECK int conf_load(const char *file, const struct conf_load_options *options,
+                         struct conf_report *report, struct conf **ret_conf);
+
+/*
+ * Writes the effective configuration, every default spelled out, as text that loads to the same again;
+ * secrets are named by their files, never shown. −errno of the stream.
+ */
+MUST_CHECK int conf_dump(const struct conf *conf, FILE *out);
+
+/* Writes the section of mbgated.conf(5) that describes every key, in mdoc(7), from the schema table. */
+MUST_CHECK int conf_document(FILE *out);
+
+/* What SIGHUP must do for a bus or link, by comparison of two configurations. */
+enum conf_change {
+        CONF_SAME,    /* nothing that this part sees has changed */
+        CONF_ADJUST,  /* devices, points or timing: the port or connection stays */
+        CONF_REPLACE, /* port or line settings, host or credentials: a new one is needed */
+};
+
+enum conf_change conf_compare_bus(const struct conf_bus *a, const struct conf_bus *b);
+enum conf_change conf_compare_link(const struct conf_link *a, const struct conf_link *b);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The gateway: between the buses (mail) and the links (messages). It maps points to topics, decides what is
+ * published when, turns commands into bus commands and answers them, and keeps availability and status topics
+ * true. Lives on the main thread; never blocks; knows buses and brokers only through model/.
+ *
+ *   bus mail ──► publish (policy) ──► link        link ──► command (check, encode) ──► bus mail
+ */
+#ifndef MBGATE_GATEWAY_GATEWAY_H
+#define MBGATE_GATEWAY_GATEWAY_H
+
+#include "mbgate/base/mailbox.h"
+#include "mbgate/config/conf.h"
+#include "mbgate/loop/loop.h"
+#include "mbgate/model/bus_mail.h"
+#include "mbgate/model/link.h"
+
+struct gateway;
+
+/* Takes a reference to `conf`. −ENOMEM, −errno. */
+MUST_CHECK int gateway_new(struct loop *loop, struct conf *conf, struct gateway **ret_gateway);
+struct gateway *gateway_free(struct gateway *g);
+DEFINE_CLEANUP(struct gateway *, gateway_free)
+
+/*
+ * Gives it a link (borrowed), with its index in conf->links, or GATEWAY_LINK_LOCAL for the embedded broker.
+ * The link's on_event must be gateway_on_link_event with user = the gateway. Subscribes to all command
+ * topics. −ENOMEM.
+ */
+#define GATEWAY_LINK_LOCAL UINT32_MAX
+MUST_CHECK int gateway_add_link(struct gateway *g, struct link *link, uint32_t index);
+void gateway_remove_link(struct gateway *g, struct link *link);
+void gateway_on_link_event(void *user, struct link *link, const struct link_event *event);
+
+/* Tells where commands for bus number `bus` go (borrowed; NULL: that bus is gone). */
+void gateway_set_bus(struct gateway *g, uint32_t bus, struct mailbox *commands);
+
+/* Handles one message that came up from a bus; the gateway owns it from here. */
+void gateway_on_bus_mail(struct gateway *g, struct mail *mail);
+
+/*
+ * Goes over to a new configuration: state of what kept its topic is kept; retained topics of what is gone are
+ * cleared; subscriptions follow. Links whose index changes are re-added by the caller. −ENOMEM: nothing has
+ * changed.
+ */
+MUST_CHECK int gateway_reconfigure(struct gateway *g, struct conf *conf);
+
+/* Refuses commands from now on and publishes `offline` for gateway and devices. */
+void gateway_stop(struct gateway *g);
+
+/* The will of a link: `offline` on the status topic, retained. −ENOMEM. */
+MUST_CHECK int gateway_will_new(const struct conf *conf, struct message **ret_message);
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The messages between the gateway (main thread) and the bus workers. Everything that crosses is one of
+ * these, moved by pointer through a mailbox: commands down, samples, results, states and counters up. Each
+ * begins with a `struct mail` whose `kind` is below.
+ *
+ * Points, devices and buses are named by their index in the configuration of `generation`; a receiver that
+ * has another generation drops the message (results excepted: they are named by command id).
+ */
+#ifndef MBGATE_MODEL_BUS_MAIL_H
+#define MBGATE_MODEL_BUS_MAIL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mbgate/base/mailbox.h"
+#include "mbgate/codec/value.h"
+#include "mbgate/model/sample.h"
+#include "mbgate/model/stats.h"
+
+struct conf;
+
+enum bus_mail_kind {
+        /* down */
+        BUS_MAIL_COMMAND = 1, /* struct bus_command */
+        BUS_MAIL_RECONF,      /* struct bus_reconf */
+        BUS_MAIL_STOP,        /* struct mail alone: stop at the next transaction boundary */
+        /* up */
+        BUS_MAIL_SAMPLES = 16, /* struct bus_samples; key: block + 1 */
+        BUS_MAIL_RESULT,       /* struct bus_result; key 0 */
+        BUS_MAIL_DEVICE,       /* struct bus_device_state; key: BUS_KEY_DEVICE + device */
+        BUS_MAIL_PORT,         /* struct bus_port_state; key: BUS_KEY_PORT */
+        BUS_MAIL_STATS,        /* struct bus_stats_mail; key: BUS_KEY_STATS */
+};
+
+#define BUS_KEY_DEVICE UINT32_C(0x40000000)
+#define BUS_KEY_PORT   UINT32_C(0x80000000)
+#define BUS_KEY_STATS  UINT32_C(0x80000001)
+
+/* Commands that may wait for one bus; the next is refused with a result that says so. */
+#define BUS_COMMANDS_MAX 64
+
+enum bus_command_op {
+        BUS_OP_WRITE,
+        BUS_OP_READ, /* /get: read the point's block now, publish whatever it brings */
+};
+
+struct bus_command {
+        struct mail mail;
+        uint64_t id; /* the asker's; comes back in the result */
+        uint32_t generation;
+        enum bus_command_op op;
+        uint32_t point;
+        uint64_t posted_us;   /* monotonic */
+        uint64_t deadline_us; /* not begun until then: BUS_RESULT_EXPIRED */
+        bool read_back;
+        uint16_t n_regs;
+        uint16_t regs[VALUE_REGS_MAX]; /* host order */
+        uint16_t mask[VALUE_REGS_MAX]; /* all ones, or the bits to change (then the worker reads first) */
+};
+
+struct bus_reconf {
+        struct mail mail;
+        struct conf *conf; /* a reference, given to the worker */
+        uint32_t bus;      /* this worker's index in it */
+};
+
+enum bus_outcome {
+        BUS_RESULT_OK,
+        BUS_RESULT_EXCEPTION, /* exception code in `exception` */
+        BUS_RESULT_TIMEOUT,   /* no reply: whether it was written is not known */
+        BUS_RESULT_PORT,      /* the port is not there */
+        BUS_RESULT_OFFLINE,   /* the device does not answer; nothing was sent */
+        BUS_RESULT_EXPIRED,   /* the deadline passed before its turn; nothing was sent */
+        BUS_RESULT_STOPPED,   /* the worker stops or was reconfigured; nothing was sent */
+};
+
+/* "no reply", "the port is not there" … for results and log lines. */
+const char *bus_outcome_text(enum bus_outcome outcome);
+
+struct bus_result {
+        struct mail mail;
+        uint64_t id;
+        enum bus_outcome outcome;
+        uint8_t exception;
+        uint64_t began_us; /* first byte of the write on the wire; 0: never sent */
+        uint64_t done_us;
+};
+
+struct bus_samples {
+        struct mail mail;
+        uint32_t generation;
+        uint32_t bus;
+        bool on_demand;    /* asked for by /get or a read-back: published whether changed or not */
+        uint64_t began_us; /* monotonic: the request's first byte */
+        uint64_t done_us;  /* monotonic: the reply's last byte */
+        int64_t wall_us;   /* wall clock at done_us */
+        size_t n_samples;
+        struct sample samples[];
+        /* behind them: the characters of string values */
+};
+
+enum device_status {
+        DEVICE_UNKNOWN, /* not asked yet */
+        DEVICE_ONLINE,
+        DEVICE_OFFLINE,
+};
+
+struct bus_device_state {
+        struct mail mail;
+        uint32_t generation;
+        uint32_t bus, device;
+        enum device_status status;
+        struct device_stats stats;
+};
+
+struct bus_port_state {
+        struct mail mail;
+        uint32_t generation;
+        uint32_t bus;
+        bool is_open;
+        char reason[96]; /* "", or why not, for a person */
+};
+
+struct bus_stats_mail {
+        struct mail mail;
+        uint32_t generation;
+        uint32_t bus;
+        struct bus_stats stats;
+};
+
+/* New messages, zeroed, with kind, key and free() set. −ENOMEM. Who gets one owns it until it is posted. */
+MUST_CHECK int bus_command_new(struct bus_command **ret);
+MUST_CHECK int bus_result_new(const struct bus_command *command, enum bus_outcome outcome,
+                              struct bus_result **ret);
+MUST_CHECK int bus_samples_new(uint32_t block, size_t n_samples, size_t text_bytes, struct bus_samples **ret,
+                               char **ret_text);
+MUST_CHECK int bus_device_state_new(uint32_t device, struct bus_device_state **ret);
+MUST_CHECK int bus_port_state_new(struct bus_port_state **ret);
+MUST_CHECK int bus_stats_mail_new(struct bus_stats_mail **ret);
+MUST_CHECK int bus_stop_new(struct mail **ret);
+
+/* `unref` is called with the reference if the message is never handled. */
+MUST_CHECK int bus_reconf_new(struct conf *conf, struct conf *(*unref)(struct conf *), uint32_t bus,
+                              struct bus_reconf **ret);
+
+#endif
