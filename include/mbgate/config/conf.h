@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The configuration as plain structures: what load.c makes of the file and everything else reads. A struct
- * conf is immutable once loaded and reference-counted; any thread may hold a reference. Strings are owned by
- * it, never NULL unless it says so; an absent text is "". Units are in the names. The keys, defaults and
- * ranges of every member stand in one table, src/config/schema.c, from which mbgated.conf(5) is made.
+ * conf is immutable once loaded and reference-counted; any thread may hold a reference. Strings and arrays
+ * live in its arena and go with it; strings are never NULL unless it says so; an absent text is "". Units are
+ * in the names. The keys, defaults and ranges of every member stand in one table, src/config/schema.c, from
+ * which mbgated.conf(5) is made.
  */
 #ifndef MBGATE_CONFIG_CONF_H
 #define MBGATE_CONFIG_CONF_H
@@ -61,7 +62,7 @@ struct conf_point {
         bool retain;
         uint8_t qos;
         bool writable;
-        enum pdu_function write_function; /* 5, 6, 15, 16 or 22 */
+        enum pdu_function write_function; /* 5, 6, 15, 16 or 22; 0 for input and discrete */
         bool read_back;
         bool accept_retained;
 };
@@ -71,10 +72,12 @@ struct conf_device {
         uint32_t id; /* index in bus->devices */
         char *name;
         uint8_t unit_id;
-        char *topic;               /* complete; never "" */
-        char *availability_topic;  /* complete */
-        char *send_interval_topic; /* the command's, complete: <device>/send_interval/set */
-        uint32_t send_interval_s;  /* 0: points go out by their own policy */
+        char *topic;                     /* complete; never "" */
+        char *availability_topic;        /* complete */
+        char *send_interval_topic;       /* the command's, complete: <device>/send_interval/set */
+        char *send_interval_topic_short; /* the same command's: <device>/send_interval; "" when one is
+                                            configured */
+        uint32_t send_interval_s;        /* 0: points go out by their own policy */
         uint32_t response_timeout_ms;
         uint32_t retries;
         uint32_t gap_ms;        /* silence before each request to it; 0: t3.5 */
@@ -146,7 +149,7 @@ struct conf_link {
         uint32_t keepalive_s;
         bool clean_session;
         uint32_t session_expiry_s; /* MQTT 5, with clean_session = false */
-        char **publish;            /* filters of topics that go out here, before the prefix */
+        char **publish;            /* filters of topics that go out here, before the prefix; default "#" */
         size_t n_publish;
         char **subscribe; /* further filters whose messages are taken as commands */
         size_t n_subscribe;
@@ -182,8 +185,11 @@ struct conf_gateway {
         uint32_t command_timeout_ms; /* not sent to the bus until then: refused */
 };
 
+struct arena;
+
 struct conf {
         atomic_uint n_refs;
+        struct arena *arena; /* all memory below, this structure included; NULL: made by hand, not freed */
         uint32_t generation; /* grows with each load of this process; never 0 */
         char *file;
         struct conf_gateway gateway;

@@ -1,0 +1,766 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The tree to structures. Each level hands the next a prototype of a device and of a point, filled with what
+ * stands on it; so a default is inherited by a plain copy.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "mbgate/base/buf.h"
+
+#include "loader.h"
+#include "unit_ids.h"
+
+/* What a level hands to what it holds. */
+struct prototype {
+        struct conf_device device;
+        struct conf_point point;
+};
+
+const char *place_text(const struct place *p, char text[PLACE_BYTES])
+{
+        struct buf b = buf_on(text, PLACE_BYTES);
+
+        for (; p; p = p->up) {
+                if (p->name)
+                        buf_printf(&b, "%s \"%.100s\"", p->noun, p->name);
+                else if (p->number)
+                        buf_printf(&b, "%s %zu", p->noun, p->number);
+                else
+                        buf_append(&b, p->noun);
+                if (p->up)
+                        buf_append(&b, " of ");
+        }
+        return text;
+}
+
+const struct tree *loader_origin(const struct loader *l, const char *name)
+{
+        for (size_t i = 0; i < CHAIN_LINKS; i++) {
+                const struct tree *t = tree_get(l->chain[i], name);
+
+                if (t)
+                        return t;
+        }
+        return NULL;
+}
+
+const struct tree *loader_own(const struct loader *l, const char *name)
+{
+        static const struct {
+                enum chain_link own, templ;
+        } levels[] = { { CHAIN_POINT, CHAIN_TEMPLATE_POINT },
+                       { CHAIN_DEVICE, CHAIN_TEMPLATE },
+                       { CHAIN_BUS, CHAIN_BUS },
+                       { CHAIN_GATEWAY, CHAIN_GATEWAY } };
+
+        for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
+                const struct tree *own = l->chain[levels[i].own], *templ = l->chain[levels[i].templ];
+                const struct tree *t = tree_get(own, name);
+
+                if (own || templ)
+                        return t ? t : tree_get(templ, name);
+        }
+        return NULL;
+}
+
+source_pos loader_own_pos(const struct loader *l, const char *name)
+{
+        const struct tree *t = loader_own(l, name);
+
+        for (size_t i = 0; !t && i < CHAIN_LINKS; i++)
+                t = l->chain[i];
+        return t ? t->pos : 0;
+}
+
+source_pos loader_pos(const struct loader *l, const char *name)
+{
+        const struct tree *t = loader_origin(l, name);
+
+        for (size_t i = 0; !t && i < CHAIN_LINKS; i++)
+                t = l->chain[i];
+        return t ? t->pos : 0;
+}
+
+char *loader_share(struct loader *l, const char *text)
+{
+        const struct names_use *use = names_find(&l->texts, text);
+        char *copy;
+
+        if (use)
+                return (char *)(uintptr_t)use->thing;
+        copy = arena_copy(l->arena, text);
+        if (!copy || names_add(&l->texts, l->scratch, copy, (struct names_use){ .thing = copy }) < 0)
+                return NULL;
+        return copy;
+}
+
+/* ---- one group ---- */
+
+static void unknown_key(struct loader *l, const struct tree *setting, enum schema_section section)
+{
+        const char *near = schema_suggest(section, setting->name);
+        const char *where = section == SCHEMA_TOP ? "the file" : PLACE(l);
+
+        if (strcmp(setting->name, "password") == 0)
+                source_error(&l->source, setting->pos,
+                             "unknown key \"password\" in %s: passwords do not stand here, name a file with "
+                             "password_file",
+                             where);
+        else if (near)
+                source_error(&l->source, setting->pos, "unknown key \"%s\" in %s (did you mean \"%s\"?)",
+                             setting->name, where, near);
+        else
+                source_error(&l->source, setting->pos, "unknown key \"%s\" in %s", setting->name, where);
+}
+
+int loader_apply(struct loader *l, const struct tree *group, enum schema_section section,
+                 void *const objects[SCHEMA_SECTIONS])
+{
+        for (size_t i = 0; group && i < group->n_items; i++) {
+                const struct tree *setting = &group->items[i];
+                const struct schema_key *k = schema_find(section, setting->name);
+                int r = 0;
+
+                if (k)
+                        r = k->type->set(l, k, setting, objects[k->section]);
+                else
+                        unknown_key(l, setting, section);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* Reports required keys that stand in neither group. */
+static void require_keys(struct loader *l, enum schema_section section, const struct tree *group,
+                         const struct tree *other)
+{
+        for (const struct schema_key *k = schema_keys; k < schema_keys + schema_n_keys; k++) {
+                if (k->section == section && (k->flags & SCHEMA_REQUIRED) && !tree_get(group, k->name) &&
+                    !tree_get(other, k->name))
+                        source_error(&l->source, group->pos, "%s: the key \"%s\" is missing", PLACE(l),
+                                     k->name);
+        }
+}
+
+/* Texts that nothing has set are "". */
+static void fill_texts(struct loader *l, enum schema_section section, void *object)
+{
+        for (const struct schema_key *k = schema_keys; k < schema_keys + schema_n_keys; k++) {
+                char **text = (char **)(void *)((char *)object + k->offset);
+
+                if (k->section != section || (k->flags & SCHEMA_STRUCTURE) || k->size != sizeof(char *))
+                        continue;
+                if ((k->type == &schema_text || k->type == &schema_path ||
+                     k->type == &schema_interval_topic) &&
+                    !*text)
+                        *text = l->empty;
+        }
+}
+
+static const char *group_name(const struct tree *group)
+{
+        const struct tree *name = tree_get(group, "name");
+
+        return name && name->kind == TREE_TEXT ? name->text : NULL;
+}
+
+static bool is_enabled(const struct tree *group, const struct tree *other)
+{
+        const struct tree *enabled = tree_get(group, "enabled");
+
+        if (!enabled)
+                enabled = tree_get(other, "enabled");
+        return !enabled || enabled->kind != TREE_BOOL || enabled->b;
+}
+
+/* The groups of a list; none when it is not there or no list (which loader_apply() has reported). */
+static struct tree *list_of(const struct tree *group, const char *name, size_t *ret_n)
+{
+        const struct tree *list = tree_get(group, name);
+
+        *ret_n = list && tree_is_sequence(list) ? list->n_items : 0;
+        for (size_t i = 0; i < *ret_n; i++) {
+                if (list->items[i].kind != TREE_GROUP)
+                        *ret_n = 0;
+        }
+        return *ret_n ? list->items : NULL;
+}
+
+/* Reports a second name in one list. */
+static int check_unique(struct loader *l, struct names *names, const char *name, source_pos pos)
+{
+        const struct names_use *use;
+
+        if (!*name)
+                return 0;
+        use = names_find(names, name);
+        if (!use)
+                return names_add(names, l->scratch, name, (struct names_use){ .pos = pos });
+        source_error(&l->source, pos, "%s: there is another of this name: give each its own", PLACE(l));
+        return 0;
+}
+
+/* ---- points ---- */
+
+static int build_labels(struct loader *l, const struct tree *group, struct value_format *f)
+{
+        const struct place *up = l->place;
+        size_t n;
+        struct tree *items = list_of(group, "map", &n);
+
+        if (!tree_get(group, "map"))
+                return 0;
+        f->n_labels = 0;
+        f->labels = arena_array(l->arena, n, sizeof(*f->labels));
+        if (!f->labels)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                struct place place = { .noun = "map entry", .number = i + 1, .up = up };
+                void *objects[SCHEMA_SECTIONS] = { [SCHEMA_LABEL] = &f->labels[i] };
+                int r;
+
+                l->place = &place;
+                fill_texts(l, SCHEMA_LABEL, &f->labels[i]);
+                r = loader_apply(l, &items[i], SCHEMA_LABEL, objects);
+                if (r < 0)
+                        return r;
+                require_keys(l, SCHEMA_LABEL, &items[i], NULL);
+        }
+        f->n_labels = n;
+        l->place = up;
+        return 0;
+}
+
+/* A point of a device, of its template, or of both: then what the device says goes before. */
+struct point_source {
+        const struct tree *own;
+        const struct tree *templ;
+};
+
+static int build_point(struct loader *l, const struct point_source *from, struct conf_point *p)
+{
+        void *objects[SCHEMA_SECTIONS] = { [SCHEMA_POINT] = p };
+        int r;
+
+        l->chain[CHAIN_POINT] = from->own;
+        l->chain[CHAIN_TEMPLATE_POINT] = from->templ;
+        r = loader_apply(l, from->templ, SCHEMA_POINT, objects);
+        if (r == 0)
+                r = build_labels(l, from->templ, &p->format);
+        if (r == 0)
+                r = loader_apply(l, from->own, SCHEMA_POINT, objects);
+        if (r == 0)
+                r = build_labels(l, from->own, &p->format);
+        if (r < 0)
+                return r;
+        require_keys(l, SCHEMA_POINT, from->own ? from->own : from->templ, from->templ);
+        fill_texts(l, SCHEMA_POINT, p);
+        r = check_point(l, p);
+        return r < 0 ? r : topics_of_point(l, p);
+}
+
+/* Pairs the points of a device with those of its template, in the template's order; *ret_n of them. */
+static int pair_points(struct loader *l, const struct tree *own, const struct tree *templ,
+                       struct point_source **ret_sources, size_t *ret_n)
+{
+        CLEANUP(names_done)
+        struct names names = { 0 };
+        size_t n_own, n_templ, n;
+        struct tree *owns = list_of(own, "points", &n_own);
+        struct tree *templs = list_of(templ, "points", &n_templ);
+        struct point_source *sources = arena_array(l->scratch, n_own + n_templ, sizeof(*sources));
+
+        if (!sources)
+                return -ENOMEM;
+        for (n = 0; n < n_templ; n++) {
+                const char *name = group_name(&templs[n]);
+
+                sources[n].templ = &templs[n];
+                if (name && !names_find(&names, name) &&
+                    names_add(&names, l->scratch, name, (struct names_use){ .thing = &sources[n] }) < 0)
+                        return -ENOMEM;
+        }
+        for (size_t i = 0; i < n_own; i++) {
+                const char *name = group_name(&owns[i]);
+                const struct names_use *use = name ? names_find(&names, name) : NULL;
+                struct point_source *s = use ? (struct point_source *)(uintptr_t)use->thing : &sources[n];
+
+                if (s == &sources[n] || s->own) /* a second one of the same name is found later */
+                        s = &sources[n++];
+                s->own = &owns[i];
+        }
+        *ret_sources = sources;
+        *ret_n = n;
+        return 0;
+}
+
+static int build_points(struct loader *l, const struct tree *own, const struct tree *templ,
+                        const struct conf_point *prototype, struct conf_device *d)
+{
+        CLEANUP(names_done)
+        struct names names = { 0 };
+        const struct place *up = l->place;
+        struct point_source *sources;
+        size_t n;
+        int r = pair_points(l, own, templ, &sources, &n);
+
+        if (r < 0)
+                return r;
+        d->points = arena_array(l->arena, n, sizeof(*d->points));
+        if (!d->points)
+                return -ENOMEM;
+        for (size_t i = 0; i < n && r == 0; i++) {
+                const struct tree *group = sources[i].own ? sources[i].own : sources[i].templ;
+                struct place place = {
+                        .noun = "point", .name = group_name(group), .number = i + 1, .up = up
+                };
+                struct conf_point *p = &d->points[d->n_points];
+
+                if (!is_enabled(sources[i].own, sources[i].templ))
+                        continue;
+                l->place = &place;
+                *p = *prototype;
+                p->device = d;
+                d->n_points++;
+                r = build_point(l, &sources[i], p);
+                if (r == 0)
+                        r = check_unique(l, &names, p->name, group->pos);
+        }
+        l->chain[CHAIN_POINT] = l->chain[CHAIN_TEMPLATE_POINT] = NULL;
+        l->place = up;
+        if (r == 0 && d->n_points == 0)
+                source_warning(&l->source, own->pos, "%s: it has no points, so nothing is read from it",
+                               PLACE(l));
+        return r;
+}
+
+/* ---- devices ---- */
+
+/* One group of the list, and all that it becomes. */
+struct device_source {
+        const struct tree *group;
+        const struct tree *templ;
+        struct unit_ids ids; /* n 0: unit_id, or none */
+};
+
+static int build_device(struct loader *l, const struct device_source *from, const struct prototype *above,
+                        struct conf_device *d)
+{
+        struct prototype proto = *above;
+        void *objects[SCHEMA_SECTIONS] = { [SCHEMA_DEVICE] = d, [SCHEMA_POINT] = &proto.point };
+        const struct conf_bus *bus = d->bus;
+        uint8_t unit_id = d->unit_id;
+        uint32_t id = d->id;
+        int r;
+
+        *d = above->device;
+        d->bus = bus;
+        d->id = id;
+        r = loader_apply(l, from->templ, SCHEMA_DEVICE, objects);
+        if (r == 0)
+                r = loader_apply(l, from->group, SCHEMA_DEVICE, objects);
+        if (r < 0)
+                return r;
+        if (from->ids.n)
+                d->unit_id = unit_id;
+        require_keys(l, SCHEMA_DEVICE, from->group, from->templ);
+        fill_texts(l, SCHEMA_DEVICE, d);
+        r = check_device(l, d);
+        if (r == 0)
+                r = topics_of_device(l, d);
+        return r < 0 ? r : build_points(l, from->group, from->templ, &proto.point, d);
+}
+
+static int read_unit_ids(struct loader *l, struct device_source *from)
+{
+        const struct tree *ids = tree_get(from->group, "unit_ids");
+        const struct tree *id = tree_get(from->group, "unit_id");
+        const struct tree *name = tree_get(from->group, "name");
+
+        if (!ids && !id && !tree_get(from->templ, "unit_id"))
+                source_error(&l->source, from->group->pos, "%s: the key \"unit_id\" is missing", PLACE(l));
+        if (ids && id)
+                source_error(&l->source, ids->pos, "%s: it has both unit_id and unit_ids: remove one",
+                             PLACE(l));
+        if (!ids || ids->kind != TREE_TEXT)
+                return 0;
+        if (!unit_ids_parse(ids->text, &from->ids)) {
+                source_error(
+                        &l->source, ids->pos,
+                        "%s: unit_ids is \"%s\", it must be like \"1,2,5-18\", each from 0 to 255 and once",
+                        PLACE(l), ids->text);
+                from->ids.n = 0;
+        }
+        if (from->ids.n > 1 && name && name->kind == TREE_TEXT && !strstr(name->text, "${unit_id}"))
+                source_error(&l->source, name->pos,
+                             "%s: these are %u devices: put ${unit_id} into the name to tell them apart",
+                             PLACE(l), from->ids.n);
+        return 0;
+}
+
+static int read_device_source(struct loader *l, const struct tree *group, struct device_source *from)
+{
+        const struct tree *templ = tree_get(group, "template");
+        int r = 0;
+
+        from->group = group;
+        if (templ && templ->kind == TREE_TEXT)
+                r = template_get(l, templ->text, templ->pos, &from->templ);
+        return r < 0 ? r : read_unit_ids(l, from);
+}
+
+static int build_device_group(struct loader *l, const struct device_source *from,
+                              const struct prototype *above, struct conf_bus *b)
+{
+        unsigned n = from->ids.n ? from->ids.n : 1;
+        const struct tree *id = tree_get(from->group, "unit_id");
+
+        if (!id)
+                id = tree_get(from->templ, "unit_id");
+        l->chain[CHAIN_DEVICE] = from->group;
+        l->chain[CHAIN_TEMPLATE] = from->templ;
+        for (unsigned i = 0; i < n; i++) {
+                struct conf_device *d = &b->devices[b->n_devices];
+                char unit_id[24];
+                int r;
+
+                (void)snprintf(unit_id, sizeof(unit_id), "%" PRId64,
+                               from->ids.n                  ? from->ids.ids[i]
+                               : id && id->kind == TREE_INT ? id->i
+                                                            : 0);
+                l->unit_id = unit_id;
+                d->bus = b;
+                d->id = (uint32_t)b->n_devices++;
+                d->unit_id = from->ids.ids[i];
+                r = build_device(l, from, above, d);
+                l->unit_id = NULL;
+                if (r < 0)
+                        return r;
+        }
+        l->chain[CHAIN_DEVICE] = l->chain[CHAIN_TEMPLATE] = NULL;
+        return 0;
+}
+
+/* Names and unit ids, each once on a bus. */
+static int check_devices(struct loader *l, const struct conf_bus *b, const source_pos *positions)
+{
+        CLEANUP(names_done)
+        struct names names = { 0 };
+        const struct conf_device *by_id[256] = { NULL };
+        const struct place *up = l->place;
+        int r = 0;
+
+        for (size_t i = 0; i < b->n_devices && r == 0; i++) {
+                const struct conf_device *d = &b->devices[i];
+                struct place place = { .noun = "device", .name = d->name, .up = up };
+
+                l->place = &place;
+                r = check_unique(l, &names, d->name, positions[i]);
+                if (by_id[d->unit_id] && d->unit_id)
+                        source_error(&l->source, positions[i],
+                                     "%s: unit id %u is device \"%s\" already: each id answers once on a bus",
+                                     PLACE(l), d->unit_id, by_id[d->unit_id]->name);
+                by_id[d->unit_id] = d;
+        }
+        l->place = up;
+        return r;
+}
+
+static int build_devices(struct loader *l, const struct tree *group, const struct prototype *proto,
+                         struct conf_bus *b)
+{
+        const struct place *up = l->place;
+        size_t n, n_devices = 0;
+        struct tree *items = list_of(group, "devices", &n);
+        struct device_source *sources = arena_array(l->scratch, n, sizeof(*sources));
+        source_pos *positions;
+        int r = 0;
+
+        if (!sources)
+                return -ENOMEM;
+        for (size_t i = 0; i < n && r == 0; i++) {
+                struct place place = {
+                        .noun = "device", .name = group_name(&items[i]), .number = i + 1, .up = up
+                };
+
+                l->place = &place;
+                r = read_device_source(l, &items[i], &sources[i]);
+                n_devices += sources[i].ids.n ? sources[i].ids.n : 1;
+        }
+        b->devices = arena_array(l->arena, n_devices, sizeof(*b->devices));
+        positions = arena_array(l->scratch, n_devices, sizeof(*positions));
+        if (r == 0 && (!b->devices || !positions))
+                r = -ENOMEM;
+        for (size_t i = 0; i < n && r == 0; i++) {
+                struct place place = {
+                        .noun = "device", .name = group_name(&items[i]), .number = i + 1, .up = up
+                };
+                size_t first = b->n_devices;
+
+                if (!is_enabled(&items[i], sources[i].templ))
+                        continue;
+                l->place = &place;
+                r = build_device_group(l, &sources[i], proto, b);
+                for (size_t j = first; j < b->n_devices; j++)
+                        positions[j] = items[i].pos;
+        }
+        l->place = up;
+        return r < 0 ? r : check_devices(l, b, positions);
+}
+
+/* ---- buses ---- */
+
+static int build_bus(struct loader *l, const struct tree *group, const struct prototype *above,
+                     struct conf_bus *b)
+{
+        struct prototype proto = *above;
+        void *objects[SCHEMA_SECTIONS] = {
+                [SCHEMA_BUS] = b, [SCHEMA_DEVICE] = &proto.device, [SCHEMA_POINT] = &proto.point
+        };
+        int r = schema_set_defaults(l, SCHEMA_BUS, b);
+
+        l->chain[CHAIN_BUS] = group;
+        if (r == 0)
+                r = loader_apply(l, group, SCHEMA_BUS, objects);
+        if (r < 0)
+                return r;
+        require_keys(l, SCHEMA_BUS, group, NULL);
+        fill_texts(l, SCHEMA_BUS, b);
+        r = check_bus(l, b);
+        if (r == 0)
+                r = topics_of_bus(l, b);
+        if (r == 0)
+                r = build_devices(l, group, &proto, b);
+        if (r == 0 && b->n_devices == 0)
+                source_warning(&l->source, group->pos, "%s: it has no devices", PLACE(l));
+        l->chain[CHAIN_BUS] = NULL;
+        return r;
+}
+
+static int build_buses(struct loader *l, const struct tree *root, const struct prototype *proto)
+{
+        CLEANUP(names_done)
+        struct names names = { 0 };
+        struct conf *c = l->conf;
+        size_t n;
+        struct tree *items = list_of(root, "buses", &n);
+        int r = 0;
+
+        c->buses = arena_array(l->arena, n, sizeof(*c->buses));
+        if (!c->buses)
+                return -ENOMEM;
+        for (size_t i = 0; i < n && r == 0; i++) {
+                struct place place = { .noun = "bus", .name = group_name(&items[i]), .number = i + 1 };
+                struct conf_bus *b = &c->buses[c->n_buses];
+
+                if (!is_enabled(&items[i], NULL))
+                        continue;
+                l->place = &place;
+                b->id = (uint32_t)c->n_buses++;
+                r = build_bus(l, &items[i], proto, b);
+                if (r == 0)
+                        r = check_unique(l, &names, b->name, items[i].pos);
+        }
+        l->place = NULL;
+        if (r == 0 && c->n_buses == 0)
+                source_warning(&l->source, 0, "there are no buses, so nothing is read");
+        return r;
+}
+
+/* ---- links and broker ---- */
+
+static int build_tls(struct loader *l, const struct tree *group, struct conf_tls *tls)
+{
+        void *objects[SCHEMA_SECTIONS] = { [SCHEMA_TLS] = tls };
+        int r = schema_set_defaults(l, SCHEMA_TLS, tls);
+
+        fill_texts(l, SCHEMA_TLS, tls);
+        if (r < 0 || !group || group->kind != TREE_GROUP)
+                return r;
+        tls->on = true;
+        return loader_apply(l, group, SCHEMA_TLS, objects);
+}
+
+static int build_link(struct loader *l, const struct tree *group, struct conf_link *link)
+{
+        void *objects[SCHEMA_SECTIONS] = { [SCHEMA_LINK] = link };
+        int r = schema_set_defaults(l, SCHEMA_LINK, link);
+
+        l->chain[CHAIN_DEVICE] = group;
+        l->chain[CHAIN_TEMPLATE] = tree_get(group, "tls");
+        if (l->chain[CHAIN_TEMPLATE] && l->chain[CHAIN_TEMPLATE]->kind != TREE_GROUP)
+                l->chain[CHAIN_TEMPLATE] = NULL;
+        if (r == 0)
+                r = loader_apply(l, group, SCHEMA_LINK, objects);
+        if (r == 0)
+                r = build_tls(l, tree_get(group, "tls"), &link->tls);
+        if (r < 0)
+                return r;
+        require_keys(l, SCHEMA_LINK, group, NULL);
+        fill_texts(l, SCHEMA_LINK, link);
+        r = check_link(l, link);
+        l->chain[CHAIN_DEVICE] = l->chain[CHAIN_TEMPLATE] = NULL;
+        return r;
+}
+
+static int build_links(struct loader *l, const struct tree *root)
+{
+        CLEANUP(names_done)
+        struct names names = { 0 };
+        struct conf *c = l->conf;
+        size_t n;
+        struct tree *items = list_of(root, "links", &n);
+        int r = 0;
+
+        c->links = arena_array(l->arena, n, sizeof(*c->links));
+        if (!c->links)
+                return -ENOMEM;
+        for (size_t i = 0; i < n && r == 0; i++) {
+                struct place place = { .noun = "link", .name = group_name(&items[i]), .number = i + 1 };
+                struct conf_link *link = &c->links[c->n_links];
+
+                if (!is_enabled(&items[i], NULL))
+                        continue;
+                l->place = &place;
+                link->id = (uint32_t)c->n_links++;
+                r = build_link(l, &items[i], link);
+                if (r == 0)
+                        r = check_unique(l, &names, link->name, items[i].pos);
+        }
+        l->place = NULL;
+        return r;
+}
+
+static int build_listeners(struct loader *l, const struct tree *group, struct conf_broker *broker)
+{
+        size_t n;
+        struct tree *items = list_of(group, "listeners", &n);
+
+        broker->listeners = arena_array(l->arena, n, sizeof(*broker->listeners));
+        if (!broker->listeners)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                struct conf_listener *listener = &broker->listeners[broker->n_listeners++];
+                struct place place = { .noun = "listener", .number = i + 1, .up = l->place };
+                void *objects[SCHEMA_SECTIONS] = { [SCHEMA_LISTENER] = listener };
+                int r = schema_set_defaults(l, SCHEMA_LISTENER, listener);
+
+                l->place = &place;
+                if (r == 0)
+                        r = loader_apply(l, &items[i], SCHEMA_LISTENER, objects);
+                if (r < 0)
+                        return r;
+                require_keys(l, SCHEMA_LISTENER, &items[i], NULL);
+                l->place = place.up;
+        }
+        return 0;
+}
+
+static int build_broker(struct loader *l, const struct tree *root)
+{
+        const struct tree *group = tree_get(root, "broker");
+        struct place place = { .noun = "broker" };
+        struct conf_broker *broker = &l->conf->broker;
+        void *objects[SCHEMA_SECTIONS] = { [SCHEMA_BROKER] = broker };
+        int r;
+
+        fill_texts(l, SCHEMA_BROKER, broker);
+        if (!group || group->kind != TREE_GROUP)
+                return 0;
+        l->place = &place;
+        l->chain[CHAIN_DEVICE] = group;
+        broker->on = true;
+        r = loader_apply(l, group, SCHEMA_BROKER, objects);
+        if (r == 0)
+                r = build_listeners(l, group, broker);
+        if (r == 0)
+                r = check_broker(l, broker);
+        l->chain[CHAIN_DEVICE] = NULL;
+        l->place = NULL;
+        return r;
+}
+
+/* ---- the whole ---- */
+
+static int build_gateway(struct loader *l, const struct tree *root, struct prototype *proto)
+{
+        const struct tree *group = tree_get(root, "gateway");
+        struct conf_gateway *g = &l->conf->gateway;
+        struct place place = { .noun = "gateway" };
+        void *objects[SCHEMA_SECTIONS] = {
+                [SCHEMA_GATEWAY] = g, [SCHEMA_DEVICE] = &proto->device, [SCHEMA_POINT] = &proto->point
+        };
+        int r = schema_set_defaults(l, SCHEMA_GATEWAY, g);
+
+        l->place = &place;
+        if (group && group->kind != TREE_GROUP)
+                group = NULL;
+        l->chain[CHAIN_GATEWAY] = group;
+        if (r == 0)
+                r = loader_apply(l, group, SCHEMA_GATEWAY, objects);
+        fill_texts(l, SCHEMA_GATEWAY, g);
+        if (r == 0)
+                r = check_gateway(l, g);
+        if (r == 0)
+                r = topics_of_gateway(l, g);
+        l->place = NULL;
+        return r;
+}
+
+/* Numbers all points through. */
+static int build_index(struct loader *l)
+{
+        struct conf *c = l->conf;
+        size_t n = 0;
+
+        for (size_t i = 0; i < c->n_buses; i++) {
+                for (size_t j = 0; j < c->buses[i].n_devices; j++)
+                        n += c->buses[i].devices[j].n_points;
+        }
+        c->points = arena_array(l->arena, n, sizeof(*c->points));
+        if (!c->points)
+                return -ENOMEM;
+        for (size_t i = 0; i < c->n_buses; i++) {
+                for (size_t j = 0; j < c->buses[i].n_devices; j++) {
+                        struct conf_device *d = &c->buses[i].devices[j];
+
+                        for (size_t k = 0; k < d->n_points; k++) {
+                                d->points[k].id = (uint32_t)c->n_points;
+                                c->points[c->n_points++] = &d->points[k];
+                        }
+                }
+        }
+        return 0;
+}
+
+/* Marks what "not given" looks like where 0 is a value. */
+static int build_prototype(struct loader *l, struct prototype *proto)
+{
+        int r = schema_set_defaults(l, SCHEMA_DEVICE, &proto->device);
+
+        if (r == 0)
+                r = schema_set_defaults(l, SCHEMA_POINT, &proto->point);
+        return r;
+}
+
+int build_conf(struct loader *l, const struct tree *root)
+{
+        struct prototype proto = { 0 };
+        void *objects[SCHEMA_SECTIONS] = { NULL };
+        int r = build_prototype(l, &proto);
+
+        if (r == 0)
+                r = loader_apply(l, root, SCHEMA_TOP, objects);
+        if (r == 0)
+                r = build_gateway(l, root, &proto);
+        if (r == 0)
+                r = build_buses(l, root, &proto);
+        if (r == 0)
+                r = build_links(l, root);
+        if (r == 0)
+                r = build_broker(l, root);
+        return r < 0 ? r : build_index(l);
+}

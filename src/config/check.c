@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/* What the table cannot say of a key alone: what follows from several, and what cannot go together. */
+#include <errno.h>
+
+#include "mbgate/base/text.h"
+
+#include "loader.h"
+
+void check_name(struct loader *l, const char *name, source_pos pos)
+{
+        size_t n = strlen(name);
+
+        if (n == 0 || n > 128) {
+                source_error(&l->source, pos, "%s: a name has 1 to 128 bytes", PLACE(l));
+                return;
+        }
+        for (size_t i = 0; i < n; i++) {
+                char c = name[i];
+
+                if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                    strchr("._-", c) || (unsigned char)c >= 0x80)
+                        continue;
+                source_error(&l->source, pos,
+                             "%s: the name has '%c', but only letters, digits, '.', '_' and '-' can be in it",
+                             PLACE(l), c);
+                return;
+        }
+}
+
+int check_gateway(struct loader *l, struct conf_gateway *g)
+{
+        check_name(l, g->name, loader_own_pos(l, "name"));
+        return 0;
+}
+
+/* ---- ports ---- */
+
+/* "host:port", "[address]:port", "host". False: it is none of them. */
+static bool parse_host(struct loader *l, const char *text, struct conf_bus *b)
+{
+        const char *colon = strrchr(text, ':');
+        const char *end = text + strlen(text);
+        int64_t port = 502;
+
+        if (*text == '[') {
+                const char *close = strchr(text, ']');
+
+                if (!close || (close[1] != '\0' && close[1] != ':'))
+                        return false;
+                colon = close[1] ? close + 1 : NULL;
+                text++;
+                end = close;
+        } else if (colon) {
+                end = colon;
+        }
+        if (colon && text_parse_i64(colon + 1, strlen(colon + 1), 1, UINT16_MAX, &port) < 0)
+                return false;
+        if (end == text || memchr(text, '/', (size_t)(end - text)))
+                return false;
+        b->tcp_port = (uint16_t)port;
+        b->host = arena_copy_bytes(l->arena, text, (size_t)(end - text));
+        return true;
+}
+
+static const struct {
+        const char *scheme;
+        enum conf_port_kind kind;
+} schemes[] = { { "tcp://", CONF_PORT_TCP }, { "rtu+tcp://", CONF_PORT_RTU_TCP } };
+
+static int check_tcp_port(struct loader *l, struct conf_bus *b, const char *host)
+{
+        static const char *const serial_only[] = { "baud",
+                                                   "format",
+                                                   "direction",
+                                                   "rts_on_send",
+                                                   "rts_delay_before_ms",
+                                                   "rts_delay_after_ms",
+                                                   "low_latency" };
+
+        if (!parse_host(l, host, b)) {
+                source_error(
+                        &l->source, loader_own_pos(l, "port"),
+                        "%s: port \"%s\" must be like tcp://192.0.2.7:502 or rtu+tcp://[2001:db8::7]:4001",
+                        PLACE(l), b->port);
+                return 0;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(serial_only); i++) {
+                if (loader_own(l, serial_only[i]) && (b->kind == CONF_PORT_TCP || i >= 2))
+                        source_warning(&l->source, loader_own_pos(l, serial_only[i]),
+                                       "%s: %s has no effect on a TCP port", PLACE(l), serial_only[i]);
+        }
+        return b->host ? 0 : -ENOMEM;
+}
+
+static int check_port(struct loader *l, struct conf_bus *b)
+{
+        source_pos pos = loader_own_pos(l, "port");
+
+        for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
+                size_t n = strlen(schemes[i].scheme);
+
+                if (strncmp(b->port, schemes[i].scheme, n) == 0) {
+                        b->kind = schemes[i].kind;
+                        return check_tcp_port(l, b, b->port + n);
+                }
+        }
+        b->kind = CONF_PORT_SERIAL;
+        if (strstr(b->port, "://"))
+                source_error(
+                        &l->source, pos,
+                        "%s: port \"%s\" must be a device in /dev, tcp://host:port or rtu+tcp://host:port",
+                        PLACE(l), b->port);
+        else if (*b->port && *b->port != '/')
+                source_error(&l->source, pos, "%s: port \"%s\" is no full path (did you mean \"/dev/%s\"?)",
+                             PLACE(l), b->port, b->port);
+        return 0;
+}
+
+static void check_other_buses(struct loader *l, const struct conf_bus *b)
+{
+        for (const struct conf_bus *other = l->conf->buses; other < b; other++) {
+                bool same = b->host && other->host
+                                    ? strcmp(b->host, other->host) == 0 && b->tcp_port == other->tcp_port
+                                    : *b->port && strcmp(b->port, other->port) == 0;
+
+                if (same)
+                        source_error(&l->source, loader_own_pos(l, "port"),
+                                     "%s: port \"%s\" is the port of bus \"%s\" already: put the devices of "
+                                     "one line into "
+                                     "one bus",
+                                     PLACE(l), b->port, other->name);
+        }
+}
+
+int check_bus(struct loader *l, struct conf_bus *b)
+{
+        int r;
+
+        b->host = l->empty;
+        if (loader_own(l, "name"))
+                check_name(l, b->name, loader_own_pos(l, "name"));
+        b->host = NULL;
+        r = check_port(l, b);
+        if (r < 0)
+                return r;
+        check_other_buses(l, b);
+        if (!b->host)
+                b->host = l->empty;
+        return 0;
+}
+
+int check_device(struct loader *l, struct conf_device *d)
+{
+        if (loader_own(l, "name"))
+                check_name(l, d->name, loader_own_pos(l, "name"));
+        if (d->bus->kind != CONF_PORT_TCP && (loader_own(l, "unit_id") || loader_own(l, "unit_ids")) &&
+            (d->unit_id == 0 || d->unit_id > 247))
+                source_error(&l->source,
+                             loader_own(l, "unit_ids") ? loader_own_pos(l, "unit_ids")
+                                                       : loader_own_pos(l, "unit_id"),
+                             "%s: unit id %u must be 1 to 247%s", PLACE(l), d->unit_id,
+                             d->unit_id ? "" : ": 0 speaks to all devices at once");
+        return 0;
+}

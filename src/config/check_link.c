@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/* The rules of links and of the broker: masks, files, and secrets that stay secret. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mbgate/base/text.h"
+#include "mbgate/codec/topic.h"
+
+#include "loader.h"
+
+#define PASSWORD_MAX_BYTES 65535 /* MQTT 5.0 §3.1.3.6 */
+
+/* ---- files ---- */
+
+/* A descriptor of a file that can be read, or −1 with a finding. */
+static int open_file(struct loader *l, const char *key, const char *file)
+{
+        int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+        if (fd < 0)
+                source_error(&l->source, loader_pos(l, key), "%s: cannot read %s \"%s\": %s", PLACE(l), key,
+                             file, strerror(errno));
+        return fd;
+}
+
+static void check_file(struct loader *l, const char *key, const char *file)
+{
+        CLEANUP(cleanup_close)
+        int fd = *file ? open_file(l, key, file) : -1;
+        struct stat st;
+
+        if (fd >= 0 && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+                source_error(&l->source, loader_pos(l, key), "%s: %s \"%s\" is a folder, not a file",
+                             PLACE(l), key, file);
+}
+
+static void check_folder(struct loader *l, const char *key, const char *folder)
+{
+        struct stat st;
+
+        if (!*folder || (stat(folder, &st) == 0 && S_ISDIR(st.st_mode)))
+                return;
+        source_error(&l->source, loader_pos(l, key), "%s: %s \"%s\" is no folder", PLACE(l), key, folder);
+}
+
+/* A descriptor of a file that others cannot read, or −1 with a finding. */
+static int open_secret(struct loader *l, const char *key, const char *file)
+{
+        CLEANUP(cleanup_close)
+        int fd = open_file(l, key, file);
+        struct stat st;
+        int keep = fd;
+
+        if (fd < 0)
+                return -1;
+        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+                source_error(&l->source, loader_pos(l, key), "%s: %s \"%s\" is not a file", PLACE(l), key,
+                             file);
+                return -1;
+        }
+        if (st.st_mode & S_IRWXO) {
+                source_error(&l->source, loader_pos(l, key),
+                             "%s: everybody can read %s \"%s\": run chmod o-rwx %s", PLACE(l), key, file,
+                             file);
+                return -1;
+        }
+        fd = -1;
+        return keep;
+}
+
+static void check_secret(struct loader *l, const char *key, const char *file)
+{
+        CLEANUP(cleanup_close)
+        int fd = *file ? open_secret(l, key, file) : -1;
+
+        (void)fd;
+}
+
+/* The first line of the file. −ENOMEM. */
+static int read_password(struct loader *l, struct conf_link *link)
+{
+        CLEANUP(cleanup_close)
+        int fd = open_secret(l, "password_file", link->password_file);
+        CLEANUP(cleanup_free)
+        char *text = NULL;
+        ssize_t n;
+
+        if (fd < 0)
+                return 0;
+        text = calloc(1, PASSWORD_MAX_BYTES + 2);
+        if (!text)
+                return -ENOMEM;
+        n = read(fd, text, PASSWORD_MAX_BYTES + 1);
+        text[strcspn(text, "\r\n")] = '\0';
+        if (n < 0 || *text == '\0' || strlen(text) > PASSWORD_MAX_BYTES)
+                source_error(&l->source, loader_pos(l, "password_file"),
+                             "%s: the first line of password_file \"%s\" must be the password", PLACE(l),
+                             link->password_file);
+        link->password = arena_copy(l->arena, text);
+        explicit_bzero(text, PASSWORD_MAX_BYTES);
+        return link->password ? 0 : -ENOMEM;
+}
+
+/* ---- links ---- */
+
+static int check_tls(struct loader *l, struct conf_tls *tls)
+{
+        if (!tls->on)
+                return 0;
+        if (!*tls->ca_file && !*tls->ca_path) {
+                tls->ca_path = arena_copy(l->arena, "/etc/ssl/certs");
+                if (!tls->ca_path)
+                        return -ENOMEM;
+        }
+        check_file(l, "ca_file", tls->ca_file);
+        check_folder(l, "ca_path", tls->ca_path);
+        check_file(l, "cert_file", tls->cert_file);
+        check_secret(l, "key_file", tls->key_file);
+        if (!*tls->cert_file != !*tls->key_file)
+                source_error(&l->source, loader_pos(l, *tls->cert_file ? "cert_file" : "key_file"),
+                             "%s: cert_file and key_file belong together: one is missing", PLACE(l));
+        return 0;
+}
+
+static void check_filters(struct loader *l, const char *key, char *const *filters, size_t n)
+{
+        const struct tree *t = loader_own(l, key);
+
+        for (size_t i = 0; i < n; i++) {
+                if (!topic_is_filter(filters[i], strlen(filters[i])))
+                        source_error(&l->source, t ? t->items[i].pos : 0,
+                                     "%s: %s has \"%s\", which is no topic filter: + stands for a whole "
+                                     "level, # for all "
+                                     "levels at the end",
+                                     PLACE(l), key, filters[i]);
+        }
+}
+
+static int default_masks(struct loader *l, struct conf_link *link)
+{
+        if (loader_own(l, "publish"))
+                return 0;
+        link->publish = arena_array(l->arena, 1, sizeof(*link->publish));
+        if (!link->publish)
+                return -ENOMEM;
+        link->publish[0] = loader_share(l, "#");
+        link->n_publish = 1;
+        return link->publish[0] ? 0 : -ENOMEM;
+}
+
+/* Two clients of one id throw each other out without end. */
+static void check_client_id(struct loader *l, const struct conf_link *link)
+{
+        for (const struct conf_link *other = l->conf->links; other < link; other++) {
+                if (link->port == other->port && strcmp(link->host, other->host) == 0 &&
+                    strcmp(link->client_id, other->client_id) == 0)
+                        source_error(&l->source, loader_own_pos(l, "client_id"),
+                                     "%s: link \"%s\" is client \"%s\" of this broker already: set another "
+                                     "client_id",
+                                     PLACE(l), other->name, link->client_id);
+        }
+}
+
+int check_link(struct loader *l, struct conf_link *link)
+{
+        int r = check_tls(l, &link->tls);
+
+        if (r == 0)
+                r = default_masks(l, link);
+        if (r == 0 && *link->password_file)
+                r = read_password(l, link);
+        if (!link->password)
+                link->password = l->empty;
+        if (r < 0)
+                return r;
+        if (loader_own(l, "name"))
+                check_name(l, link->name, loader_own_pos(l, "name"));
+        if (!link->port)
+                link->port = link->tls.on ? 8883 : 1883;
+        if (!*link->client_id)
+                link->client_id = l->conf->gateway.name;
+        if (loader_own(l, "host") && !*link->host)
+                source_error(&l->source, loader_own_pos(l, "host"), "%s: host is empty", PLACE(l));
+        if (*link->prefix && !topic_is_name(link->prefix, strlen(link->prefix)))
+                source_error(&l->source, loader_own_pos(l, "prefix"),
+                             "%s: prefix \"%s\" cannot begin a topic: + and # are for "
+                             "filters",
+                             PLACE(l), link->prefix);
+        if (link->reconnect_min_s > link->reconnect_max_s)
+                source_error(&l->source, loader_own_pos(l, "reconnect_min_s"),
+                             "%s: reconnect_min_s %u is greater than reconnect_max_s %u", PLACE(l),
+                             link->reconnect_min_s, link->reconnect_max_s);
+        if (*link->password_file && !*link->username)
+                source_error(&l->source, loader_own_pos(l, "password_file"),
+                             "%s: there is a password_file but no username", PLACE(l));
+        check_filters(l, "publish", link->publish, link->n_publish);
+        check_filters(l, "subscribe", link->subscribe, link->n_subscribe);
+        check_client_id(l, link);
+        return 0;
+}
+
+/* ---- broker ---- */
+
+int check_broker(struct loader *l, struct conf_broker *broker)
+{
+        const struct tree *list = loader_own(l, "listeners");
+
+        check_file(l, "password_file", broker->password_file);
+        check_file(l, "acl_file", broker->acl_file);
+        for (size_t i = 0; i < broker->n_listeners; i++) {
+                for (size_t j = 0; j < i; j++) {
+                        const struct conf_listener *a = &broker->listeners[i], *b = &broker->listeners[j];
+
+                        if (a->port == b->port && a->port && strcmp(a->address, b->address) == 0)
+                                source_error(&l->source, list ? list->items[i].pos : 0,
+                                             "%s: two listeners have port %u: give each its own", PLACE(l),
+                                             a->port);
+                }
+        }
+        return 0;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* What a reload must do to a bus or a link: the costliest class among its unequal keys. */
+#include "schema.h"
+
+static bool labels_equal(const struct value_format *a, const struct value_format *b)
+{
+        if (a->n_labels != b->n_labels)
+                return false;
+        for (size_t i = 0; i < a->n_labels; i++) {
+                if (schema_compare(SCHEMA_LABEL, &a->labels[i], &b->labels[i]) != CONF_SAME)
+                        return false;
+        }
+        return true;
+}
+
+static bool points_equal(const struct conf_point *a, const struct conf_point *b)
+{
+        return schema_compare(SCHEMA_POINT, a, b) == CONF_SAME && labels_equal(&a->format, &b->format);
+}
+
+static bool devices_equal(const struct conf_device *a, const struct conf_device *b)
+{
+        if (a->n_points != b->n_points || schema_compare(SCHEMA_DEVICE, a, b) != CONF_SAME ||
+            strcmp(a->send_interval_topic_short, b->send_interval_topic_short) != 0)
+                return false;
+        for (size_t i = 0; i < a->n_points; i++) {
+                if (!points_equal(&a->points[i], &b->points[i]))
+                        return false;
+        }
+        return true;
+}
+
+enum conf_change conf_compare_bus(const struct conf_bus *a, const struct conf_bus *b)
+{
+        enum conf_change change = schema_compare(SCHEMA_BUS, a, b);
+
+        if (change != CONF_SAME)
+                return change;
+        if (a->n_devices != b->n_devices)
+                return CONF_ADJUST;
+        for (size_t i = 0; i < a->n_devices; i++) {
+                if (!devices_equal(&a->devices[i], &b->devices[i]))
+                        return CONF_ADJUST;
+        }
+        return CONF_SAME;
+}
+
+enum conf_change conf_compare_link(const struct conf_link *a, const struct conf_link *b)
+{
+        enum conf_change change = schema_compare(SCHEMA_LINK, a, b);
+
+        if (a->tls.on != b->tls.on || strcmp(a->password, b->password) != 0)
+                return CONF_REPLACE;
+        return a->tls.on ? MBGATE_MAX(change, schema_compare(SCHEMA_TLS, &a->tls, &b->tls)) : change;
+}

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: MIT */
+/* The table. A row is all that anybody knows of a key. */
+#include <stdlib.h>
+
+#include "mbgate/base/text.h"
+
+#include "schema.h"
+
+#define MEMBER(kind, member) \
+        .offset = offsetof(struct conf_##kind, member), .size = sizeof(((struct conf_##kind *)0)->member)
+#define MEMBER_2(kind, member) .offset_2 = offsetof(struct conf_##kind, member)
+#define RANGE(low, high)       .min = (low), .max = (high)
+
+#define GATEWAY  SCHEMA_GATEWAY
+#define BUS      SCHEMA_BUS
+#define DEVICE   SCHEMA_DEVICE
+#define POINT    SCHEMA_POINT
+#define LINK     SCHEMA_LINK
+#define TLS      SCHEMA_TLS
+#define BROKER   SCHEMA_BROKER
+#define LISTENER SCHEMA_LISTENER
+
+/* Where defaults of devices and of points may stand. */
+#define ABOVE_DEVICE (SCHEMA_IN(GATEWAY) | SCHEMA_IN(BUS))
+#define ABOVE_POINT  (SCHEMA_IN(GATEWAY) | SCHEMA_IN(BUS) | SCHEMA_IN(DEVICE))
+
+#define TEXT    &schema_text
+#define PATH    &schema_path
+#define INT     &schema_int
+#define REAL    &schema_real
+#define BOOL    &schema_bool
+#define WORD    &schema_word
+#define ADJUST  CONF_ADJUST
+#define REPLACE CONF_REPLACE
+
+#define NAME_HELP "Letters, digits, '.', '_', '-' and all beyond ASCII; it becomes a level of topics."
+
+static const struct schema_word log_levels[] = { { "error", 3 }, { "warning", 4 }, { "notice", 5 },
+                                                 { "info", 6 },  { "debug", 7 },   { 0 } };
+static const struct schema_word directions[] = { { "auto", CONF_DIRECTION_AUTO },
+                                                 { "kernel", CONF_DIRECTION_KERNEL },
+                                                 { "rts", CONF_DIRECTION_RTS },
+                                                 { "none", CONF_DIRECTION_NONE },
+                                                 { 0 } };
+static const struct schema_word echoes[] = {
+        { "auto", RTU_ECHO_AUTO }, { "on", RTU_ECHO_ON }, { "off", RTU_ECHO_OFF }, { 0 }
+};
+static const struct schema_word types[] = { { "bool", VALUE_TYPE_BOOL },
+                                            { "int16", VALUE_TYPE_INT16 },
+                                            { "uint16", VALUE_TYPE_UINT16 },
+                                            { "int32", VALUE_TYPE_INT32 },
+                                            { "uint32", VALUE_TYPE_UINT32 },
+                                            { "int64", VALUE_TYPE_INT64 },
+                                            { "uint64", VALUE_TYPE_UINT64 },
+                                            { "float32", VALUE_TYPE_FLOAT32 },
+                                            { "float64", VALUE_TYPE_FLOAT64 },
+                                            { "bcd16", VALUE_TYPE_BCD16 },
+                                            { "bcd32", VALUE_TYPE_BCD32 },
+                                            { "string", VALUE_TYPE_STRING },
+                                            { 0 } };
+static const struct schema_word orders[] = { { "ABCD", VALUE_ORDER_ABCD },
+                                             { "CDAB", VALUE_ORDER_CDAB },
+                                             { "BADC", VALUE_ORDER_BADC },
+                                             { "DCBA", VALUE_ORDER_DCBA },
+                                             { 0 } };
+static const struct schema_word publishes[] = { { "change", CONF_PUBLISH_CHANGE },
+                                                { "always", CONF_PUBLISH_ALWAYS },
+                                                { 0 } };
+static const struct schema_word payloads[] = { { "plain", CONF_PAYLOAD_PLAIN },
+                                               { "json", CONF_PAYLOAD_JSON },
+                                               { "object", CONF_PAYLOAD_OBJECT },
+                                               { 0 } };
+static const struct schema_word tls_versions[] = { { "tlsv1.2", 0 }, { "tlsv1.3", 0 }, { 0 } };
+static const struct schema_word listener_protocols[] = { { "mqtt", 0 }, { "websocket", 1 }, { 0 } };
+
+const struct schema_key schema_keys[] = {
+        /* ---- the file ---- */
+        { SCHEMA_TOP, 0, "gateway", &schema_group, .flags = SCHEMA_STRUCTURE,
+          .help = "The gateway itself, and defaults of all it holds." },
+        { SCHEMA_TOP, 0, "buses", &schema_list, .flags = SCHEMA_STRUCTURE,
+          .help = "The buses, one group each." },
+        { SCHEMA_TOP, 0, "links", &schema_list, .flags = SCHEMA_STRUCTURE,
+          .help = "The brokers to talk to, one group each." },
+        { SCHEMA_TOP, 0, "broker", &schema_group, .flags = SCHEMA_STRUCTURE,
+          .help = "The embedded broker. It runs when this group is there." },
+
+        /* ---- gateway ---- */
+        { GATEWAY, 0, "name", TEXT, MEMBER(gateway, name), .deflt = "\"mbgate\"", .change = REPLACE,
+          .help = "First level of every default topic, and the client id of the links. " NAME_HELP },
+        { GATEWAY, 0, "status_topic", TEXT, MEMBER(gateway, status_topic), .deflt = "<gateway>/status",
+          .flags = SCHEMA_COMPUTED, .change = REPLACE,
+          .help = "Says online or offline, retained; also the will of every link." },
+        { GATEWAY, 0, "log_level", TEXT, MEMBER(gateway, log_level), .words = log_levels, .deflt = "\"info\"",
+          .change = ADJUST, .help = "The least important lines that are logged." },
+        { GATEWAY, 0, "command_max_bytes", INT, MEMBER(gateway, command_max_bytes), RANGE(1, 1048576),
+          .deflt = "4096", .change = ADJUST, .help = "Longer commands are refused." },
+        { GATEWAY, 0, "command_timeout_ms", INT, MEMBER(gateway, command_timeout_ms), RANGE(100, 3600000),
+          .deflt = "10000", .change = ADJUST,
+          .help = "A command whose turn has not come until then is refused, and nothing is written." },
+
+        /* ---- buses ---- */
+        { BUS, 0, "name", TEXT, MEMBER(bus, name), .flags = SCHEMA_REQUIRED, .change = ADJUST,
+          .help = NAME_HELP },
+        { BUS, 0, "enabled", BOOL, .deflt = "true", .flags = SCHEMA_STRUCTURE,
+          .help = "false: as if this bus were not written here." },
+        { BUS, 0, "port", TEXT, MEMBER(bus, port), .flags = SCHEMA_REQUIRED, .change = REPLACE,
+          .help = "A serial device, best by a stable name such as /dev/serial/by-id/…; tcp://host:port for "
+                  "Modbus "
+                  "TCP; rtu+tcp://host:port for RTU frames in a TCP stream. Without a port, 502." },
+        { BUS, 0, "baud", INT, MEMBER(bus, baud), RANGE(300, 4000000), .deflt = "9600", .change = REPLACE,
+          .help = "Bits a second. Any rate that the adapter can do." },
+        { BUS, 0, "format", &schema_format, MEMBER(bus, parity), .deflt = "\"8N1\"", .change = REPLACE,
+          .help = "Data bits (8), parity (N, E, O) and stop bits (1, 2) of a character." },
+        { BUS, 0, "direction", WORD, MEMBER(bus, direction), .words = directions, .deflt = "\"auto\"",
+          .change = REPLACE,
+          .help = "Who turns the RS-485 driver round: the kernel (TIOCSRS485), this program by RTS, or "
+                  "nobody, as "
+                  "the adapter does it. auto: the kernel where it can, else nobody." },
+        { BUS, 0, "rts_on_send", BOOL, MEMBER(bus, rts_on_send), .deflt = "true", .change = REPLACE,
+          .help = "Level of RTS while sending, with direction kernel or rts." },
+        { BUS, 0, "rts_delay_before_ms", INT, MEMBER(bus, rts_delay_before_ms), RANGE(0, 1000), .deflt = "0",
+          .change = REPLACE, .help = "From turning the driver on to the first character." },
+        { BUS, 0, "rts_delay_after_ms", INT, MEMBER(bus, rts_delay_after_ms), RANGE(0, 1000), .deflt = "0",
+          .change = REPLACE, .help = "From the last character to turning the driver off." },
+        { BUS, 0, "echo", WORD, MEMBER(bus, echo), .words = echoes, .deflt = "\"auto\"", .change = REPLACE,
+          .help = "Whether the adapter hears what it sends. auto finds out." },
+        { BUS, 0, "low_latency", BOOL, MEMBER(bus, low_latency), .deflt = "true", .change = REPLACE,
+          .help = "Ask the driver to hand over characters at once." },
+        { BUS, 0, "broadcast_delay_ms", INT, MEMBER(bus, broadcast_delay_ms), RANGE(0, 10000), .deflt = "100",
+          .change = ADJUST, .help = "Silence after a broadcast." },
+        { BUS, 0, "connect_timeout_ms", INT, MEMBER(bus, connect_timeout_ms), RANGE(100, 60000),
+          .deflt = "5000", .change = REPLACE, .help = "To connect to a TCP port." },
+        { BUS, 0, "stats_interval_s", INT, MEMBER(bus, stats_interval_s), RANGE(0, 86400), .deflt = "60",
+          .change = ADJUST, .help = "Between two publications of the counters of this bus; 0: never." },
+        { BUS, 0, "topic", TEXT, MEMBER(bus, topic), .deflt = "<gateway>/bus/<bus>", .flags = SCHEMA_COMPUTED,
+          .change = ADJUST, .help = "Where its counters are published." },
+        { BUS, 0, "devices", &schema_list, .flags = SCHEMA_STRUCTURE,
+          .help = "The devices, one group each." },
+
+        /* ---- devices ---- */
+        { DEVICE, 0, "name", TEXT, MEMBER(device, name), .flags = SCHEMA_REQUIRED | SCHEMA_PLACEHOLDERS,
+          .change = ADJUST, .help = NAME_HELP },
+        { DEVICE, 0, "enabled", BOOL, .deflt = "true", .flags = SCHEMA_STRUCTURE,
+          .help = "false: as if this device were not written here." },
+        { DEVICE, 0, "unit_id", INT, MEMBER(device, unit_id), RANGE(0, 255), .change = ADJUST,
+          .help = "Its address on the bus, 1 to 247; on tcp:// ports 0 to 255. Required, or else unit_ids." },
+        { DEVICE, 0, "unit_ids", TEXT, .flags = SCHEMA_STRUCTURE,
+          .help = "Several equal devices in one group, as in \"1,2,5-18\"; ${unit_id} in names and topics "
+                  "stands for "
+                  "the address of each." },
+        { DEVICE, 0, "template", TEXT, .flags = SCHEMA_STRUCTURE,
+          .help = "NAME: the file NAME.conf with the keys of a device, looked for in templates/ beside the "
+                  "configuration file and then in the installed folder. What stands in the device itself, or "
+                  "in "
+                  "a point of the same name, goes before the template." },
+        { DEVICE, 0, "topic", TEXT, MEMBER(device, topic), .deflt = "<gateway>/<device>",
+          .flags = SCHEMA_COMPUTED | SCHEMA_PLACEHOLDERS, .change = ADJUST,
+          .help = "What the topics of the device and its points begin with." },
+        { DEVICE, 0, "availability_topic", TEXT, MEMBER(device, availability_topic),
+          .deflt = "<device topic>/availability", .flags = SCHEMA_COMPUTED | SCHEMA_PLACEHOLDERS,
+          .change = ADJUST, .help = "Says online or offline, retained." },
+        { DEVICE, 0, "send_interval_topic", &schema_interval_topic, MEMBER(device, send_interval_topic),
+          MEMBER_2(device, send_interval_topic_short),
+          .deflt = "<device topic>/send_interval/set and "
+                   "<device topic>/send_interval",
+          .flags = SCHEMA_COMPUTED | SCHEMA_PLACEHOLDERS, .change = ADJUST,
+          .help = "Takes the whole seconds between publications; 0 or unreadable text means the configured "
+                  "ones." },
+        { DEVICE, ABOVE_DEVICE, "send_interval_s", INT, MEMBER(device, send_interval_s), RANGE(0, 86400),
+          .deflt = "0", .change = ADJUST,
+          .help = "All points are published this often, whether changed or not; 0: by their own policy." },
+        { DEVICE, ABOVE_DEVICE, "response_timeout_ms", INT, MEMBER(device, response_timeout_ms),
+          RANGE(10, 60000), .deflt = "500", .change = ADJUST,
+          .help = "From the last character of a request to the whole reply." },
+        { DEVICE, ABOVE_DEVICE, "retries", INT, MEMBER(device, retries), RANGE(0, 10), .deflt = "1",
+          .change = ADJUST, .help = "How often a read that failed is repeated at once." },
+        { DEVICE, ABOVE_DEVICE, "gap_ms", INT, MEMBER(device, gap_ms), RANGE(0, 10000), .deflt = "0",
+          .change = ADJUST,
+          .help = "Silence before each request to it, for devices that need more than the 3.5 characters of "
+                  "the "
+                  "specification; 0: those." },
+        { DEVICE, ABOVE_DEVICE, "max_registers", INT, MEMBER(device, max_registers), RANGE(1, 125),
+          .deflt = "125", .change = ADJUST, .help = "Registers that it can give in one reply." },
+        { DEVICE, ABOVE_DEVICE, "max_bits", INT, MEMBER(device, max_bits), RANGE(1, 2000), .deflt = "2000",
+          .change = ADJUST, .help = "Coils or discrete inputs that it can give in one reply." },
+        { DEVICE, ABOVE_DEVICE, "join_gaps", BOOL, MEMBER(device, join_gaps), .deflt = "true",
+          .change = ADJUST,
+          .help = "Read registers that nobody asked for when that is cheaper than another request." },
+        { DEVICE, 0, "points", &schema_list, .flags = SCHEMA_STRUCTURE,
+          .help = "The points, one group each." },
+
+        /* ---- points ---- */
+        { POINT, 0, "name", TEXT, MEMBER(point, name),
+          .flags = SCHEMA_REQUIRED | SCHEMA_PLACEHOLDERS | SCHEMA_SHARED, .change = ADJUST,
+          .help = NAME_HELP },
+        { POINT, 0, "enabled", BOOL, .deflt = "true", .flags = SCHEMA_STRUCTURE,
+          .help = "false: leave this point out, as one of a template that is not wanted." },
+        { POINT, 0, "holding", &schema_area, MEMBER(point, area), MEMBER_2(point, address),
+          .arg = CONF_HOLDING, RANGE(0, 65535), .change = ADJUST,
+          .help = "Its first holding register, counted from 0, as on the wire. One of holding, input, coil "
+                  "and "
+                  "discrete is required." },
+        { POINT, 0, "input", &schema_area, MEMBER(point, area), MEMBER_2(point, address), .arg = CONF_INPUT,
+          RANGE(0, 65535), .change = ADJUST, .help = "Its first input register, counted from 0." },
+        { POINT, 0, "coil", &schema_area, MEMBER(point, area), MEMBER_2(point, address), .arg = CONF_COIL,
+          RANGE(0, 65535), .change = ADJUST, .help = "Its coil, counted from 0." },
+        { POINT, 0, "discrete", &schema_area, MEMBER(point, area), MEMBER_2(point, address),
+          .arg = CONF_DISCRETE, RANGE(0, 65535), .change = ADJUST,
+          .help = "Its discrete input, counted from 0." },
+        { POINT, ABOVE_POINT, "type", WORD, MEMBER(point, format.type), .words = types,
+          .deflt = "\"uint16\"; \"bool\" for coil, discrete and bit", .flags = SCHEMA_COMPUTED,
+          .change = ADJUST, .help = "What the registers hold." },
+        { POINT, ABOVE_POINT, "order", WORD, MEMBER(point, format.order), .words = orders,
+          .deflt = "\"ABCD\"", .change = ADJUST,
+          .help = "How the bytes of 0xAABBCCDD are sent. Of 64 bits likewise: CDAB reverses words, BADC the "
+                  "bytes "
+                  "in each word, DCBA both." },
+        { POINT, 0, "length", INT, MEMBER(point, format.length_bytes), RANGE(1, 250), .change = ADJUST,
+          .help = "Characters of a string, two in a register. Required for strings." },
+        { POINT, 0, "bit", &schema_bit, MEMBER(point, format.bit_lo), .change = ADJUST,
+          .help = "Take one bit of the number; 0 is the least significant." },
+        { POINT, 0, "bits", &schema_bits, MEMBER(point, format.bit_lo), .change = ADJUST,
+          .help = "[ low, high ]: take these bits of the number." },
+        { POINT, ABOVE_POINT, "scale", REAL, MEMBER(point, format.scale), RANGE(-1e12, 1e12), .deflt = "1.0",
+          .change = ADJUST, .help = "value = number in the registers * scale + offset." },
+        { POINT, ABOVE_POINT, "offset", REAL, MEMBER(point, format.offset), RANGE(-1e15, 1e15),
+          .deflt = "0.0", .change = ADJUST, .help = "See scale." },
+        { POINT, ABOVE_POINT, "decimals", INT, MEMBER(point, format.decimals), RANGE(0, VALUE_DECIMALS_MAX),
+          .deflt = "as many as scale and offset have; at least 3 for float32 and float64",
+          .flags = SCHEMA_COMPUTED, .change = ADJUST, .help = "Digits after the point in texts." },
+        { POINT, ABOVE_POINT, "unit", TEXT, MEMBER(point, unit), .deflt = "\"\"", .flags = SCHEMA_SHARED,
+          .change = ADJUST, .help = "Of the value, such as °C; for people and for discovery." },
+        { POINT, 0, "map", &schema_list, MEMBER(point, format.labels), MEMBER_2(point, format.n_labels),
+          .flags = SCHEMA_STRUCTURE, .change = ADJUST,
+          .help = "( { value = 0; label = \"off\"; }, … ): names for values, in both directions." },
+        { POINT, ABOVE_POINT, "invalid", &schema_ints, MEMBER(point, format.invalid),
+          MEMBER_2(point, format.n_invalid), .change = ADJUST,
+          .help = "Numbers in the registers that mean that there is no value, such as 0x8000." },
+        { POINT, ABOVE_POINT, "interval_ms", INT, MEMBER(point, interval_ms), RANGE(10, 86400000),
+          .deflt = "1000", .change = ADJUST, .help = "How often it is read." },
+        { POINT, ABOVE_POINT, "publish", WORD, MEMBER(point, publish), .words = publishes,
+          .deflt = "\"change\"", .change = ADJUST, .help = "Whether an unchanged value is published." },
+        { POINT, ABOVE_POINT, "deadband", REAL, MEMBER(point, deadband), RANGE(0, 1e15), .deflt = "0.0",
+          .change = ADJUST,
+          .help = "A smaller difference from the last published value is no change; 0: off." },
+        { POINT, ABOVE_POINT, "deadband_percent", REAL, MEMBER(point, deadband_percent), RANGE(0, 100),
+          .deflt = "0.0", .change = ADJUST,
+          .help = "The same in percent of the last published value; 0: off." },
+        { POINT, ABOVE_POINT, "min_interval_s", REAL, MEMBER(point, min_interval_s), RANGE(0, 86400),
+          .deflt = "0.0", .change = ADJUST, .help = "Changes are published at most this often; 0: all." },
+        { POINT, ABOVE_POINT, "max_interval_s", REAL, MEMBER(point, max_interval_s), RANGE(0, 604800),
+          .deflt = "0.0", .change = ADJUST,
+          .help = "An unchanged value is published again after this time; 0: never." },
+        { POINT, ABOVE_POINT, "payload", WORD, MEMBER(point, payload), .words = payloads,
+          .deflt = "\"plain\"", .change = ADJUST,
+          .help = "plain: the value as text. json: {\"value\", \"quality\", \"time\"}. object: all such "
+                  "points of the "
+                  "device in one JSON object on the topic of the device." },
+        { POINT, ABOVE_POINT, "retain", BOOL, MEMBER(point, retain), .deflt = "true", .change = ADJUST,
+          .help = "Whether brokers keep the last value for who comes later." },
+        { POINT, ABOVE_POINT, "qos", INT, MEMBER(point, qos), RANGE(0, 2), .deflt = "1", .change = ADJUST,
+          .help = "MQTT quality of service of its messages." },
+        { POINT, 0, "topic", TEXT, MEMBER(point, topic), .deflt = "<device topic>/<point>",
+          .flags = SCHEMA_COMPUTED | SCHEMA_PLACEHOLDERS, .change = ADJUST,
+          .help = "Where its value is published." },
+        { POINT, 0, "command_topic", TEXT, MEMBER(point, command_topic),
+          .deflt = "<device topic>/<point>/set", .flags = SCHEMA_COMPUTED | SCHEMA_PLACEHOLDERS,
+          .change = ADJUST, .help = "Takes values to write." },
+        { POINT, 0, "get_topic", TEXT, MEMBER(point, get_topic), .deflt = "<device topic>/<point>/get",
+          .flags = SCHEMA_COMPUTED | SCHEMA_PLACEHOLDERS, .change = ADJUST,
+          .help = "Any message there has the point read and published at once." },
+        { POINT, 0, "result_topic", TEXT, MEMBER(point, result_topic),
+          .deflt = "<device topic>/<point>/result", .flags = SCHEMA_COMPUTED | SCHEMA_PLACEHOLDERS,
+          .change = ADJUST, .help = "What became of each command." },
+        { POINT, 0, "write", BOOL, MEMBER(point, writable), .deflt = "false", .change = ADJUST,
+          .help = "Whether it takes commands." },
+        { POINT, ABOVE_POINT, "write_function", INT, MEMBER(point, write_function), RANGE(5, 22),
+          .deflt = "5 for a coil, 6 for one register, 16 for several", .flags = SCHEMA_COMPUTED,
+          .change = ADJUST,
+          .help = "Function code of writes: 5 or 15 for coils; 6 (one register), 16, or 22 (mask write, one "
+                  "register) for holding registers." },
+        { POINT, 0, "min", &schema_limit, MEMBER(point, format.min), MEMBER_2(point, format.has_min),
+          RANGE(-1e300, 1e300), .change = ADJUST, .help = "The least value that a command may ask for." },
+        { POINT, 0, "max", &schema_limit, MEMBER(point, format.max), MEMBER_2(point, format.has_max),
+          RANGE(-1e300, 1e300), .change = ADJUST, .help = "The greatest value that a command may ask for." },
+        { POINT, ABOVE_POINT, "read_back", BOOL, MEMBER(point, read_back), .deflt = "true", .change = ADJUST,
+          .help = "Read it after a write, and publish what the device says." },
+        { POINT, ABOVE_POINT, "accept_retained", BOOL, MEMBER(point, accept_retained), .deflt = "false",
+          .change = ADJUST,
+          .help = "Carry out retained commands too: they come again with each connection." },
+
+        /* ---- labels of a map ---- */
+        { SCHEMA_LABEL, 0, "value", INT, .offset = offsetof(struct value_label, value),
+          .size = sizeof(int64_t), .arg = 1, RANGE(-9007199254740992.0, 9007199254740992.0),
+          .flags = SCHEMA_REQUIRED, .change = ADJUST, .help = "The value, after scale and offset." },
+        { SCHEMA_LABEL, 0, "label", TEXT, .offset = offsetof(struct value_label, label),
+          .size = sizeof(char *), .flags = SCHEMA_REQUIRED | SCHEMA_SHARED, .change = ADJUST,
+          .help = "Its name." },
+
+        /* ---- links ---- */
+        { LINK, 0, "name", TEXT, MEMBER(link, name), .flags = SCHEMA_REQUIRED, .change = REPLACE,
+          .help = NAME_HELP },
+        { LINK, 0, "enabled", BOOL, .deflt = "true", .flags = SCHEMA_STRUCTURE,
+          .help = "false: as if this link were not written here." },
+        { LINK, 0, "host", TEXT, MEMBER(link, host), .flags = SCHEMA_REQUIRED, .change = REPLACE,
+          .help = "Name or address of the broker." },
+        { LINK, 0, "port", INT, MEMBER(link, port), RANGE(1, 65535), .deflt = "1883; 8883 with tls",
+          .flags = SCHEMA_COMPUTED, .change = REPLACE, .help = "Its TCP port." },
+        { LINK, 0, "protocol", INT, MEMBER(link, protocol), RANGE(4, 5), .deflt = "5", .change = REPLACE,
+          .help = "5: MQTT 5.0. 4: MQTT 3.1.1." },
+        { LINK, 0, "tls", &schema_group, .flags = SCHEMA_STRUCTURE,
+          .help = "TLS. It is used when this group is there." },
+        { LINK, 0, "username", TEXT, MEMBER(link, username), .change = REPLACE, .help = "None: anonymous." },
+        { LINK, 0, "password_file", PATH, MEMBER(link, password_file), .change = REPLACE,
+          .help = "A file whose first line is the password, which others must not be able to read." },
+        { LINK, 0, "client_id", TEXT, MEMBER(link, client_id), .deflt = "<gateway>", .flags = SCHEMA_COMPUTED,
+          .change = REPLACE,
+          .help = "How the broker knows this link. No two of its clients may have the same." },
+        { LINK, 0, "keepalive_s", INT, MEMBER(link, keepalive_s), RANGE(5, 65535), .deflt = "60",
+          .change = REPLACE, .help = "The connection is tested after this long without traffic." },
+        { LINK, 0, "clean_session", BOOL, MEMBER(link, clean_session), .deflt = "true", .change = REPLACE,
+          .help = "Whether the broker forgets us when we are away. With false, commands given meanwhile "
+                  "arrive later." },
+        { LINK, 0, "session_expiry_s", INT, MEMBER(link, session_expiry_s), RANGE(0, 4294967295.0),
+          .deflt = "86400", .change = REPLACE,
+          .help = "How long it remembers, with clean_session = false and MQTT 5." },
+        { LINK, 0, "publish", &schema_texts, MEMBER(link, publish), MEMBER_2(link, n_publish),
+          .deflt = "[ \"#\" ]", .flags = SCHEMA_COMPUTED, .change = ADJUST,
+          .help = "Topic filters: what goes out here, before the prefix. [ ]: nothing." },
+        { LINK, 0, "subscribe", &schema_texts, MEMBER(link, subscribe), MEMBER_2(link, n_subscribe),
+          .deflt = "[ ]", .flags = SCHEMA_COMPUTED, .change = ADJUST,
+          .help = "Further topic filters whose messages are taken as commands." },
+        { LINK, 0, "prefix", TEXT, MEMBER(link, prefix), .deflt = "\"\"", .change = REPLACE,
+          .help = "Stands before every topic at this broker." },
+        { LINK, 0, "qos", INT, MEMBER(link, qos), RANGE(0, 2), .deflt = "1", .change = ADJUST,
+          .help = "The highest quality of service used here." },
+        { LINK, 0, "retain", BOOL, MEMBER(link, retain), .deflt = "true", .change = ADJUST,
+          .help = "false: nothing is retained at this broker." },
+        { LINK, 0, "on_change", BOOL, MEMBER(link, on_change), .deflt = "false", .change = ADJUST,
+          .help = "A message that says the same as the last one of its topic does not go out." },
+        { LINK, 0, "publish_on_connect", BOOL, MEMBER(link, publish_on_connect), .deflt = "true",
+          .change = ADJUST, .help = "All known values go out after each connection." },
+        { LINK, 0, "connect_timeout_s", INT, MEMBER(link, connect_timeout_s), RANGE(1, 300), .deflt = "10",
+          .change = REPLACE, .help = "For TCP, TLS and the broker's answer together." },
+        { LINK, 0, "reconnect_min_s", INT, MEMBER(link, reconnect_min_s), RANGE(1, 3600), .deflt = "1",
+          .change = ADJUST, .help = "First pause before another attempt; it doubles each time." },
+        { LINK, 0, "reconnect_max_s", INT, MEMBER(link, reconnect_max_s), RANGE(1, 86400), .deflt = "60",
+          .change = ADJUST, .help = "Longest pause." },
+        { LINK, 0, "queue_messages", INT, MEMBER(link, queue_messages), RANGE(1, 1000000), .deflt = "1000",
+          .change = ADJUST, .help = "Messages that wait at most while the broker is away." },
+        { LINK, 0, "queue_bytes", INT, MEMBER(link, queue_bytes), RANGE(1024, 1073741824), .deflt = "1048576",
+          .change = ADJUST, .help = "Memory that they take at most." },
+
+        /* ---- tls ---- */
+        { TLS, 0, "ca_file", PATH, MEMBER(tls, ca_file), .change = REPLACE,
+          .help = "Certificates of the authorities that are believed." },
+        { TLS, 0, "ca_path", PATH, MEMBER(tls, ca_path), .deflt = "\"/etc/ssl/certs\" without ca_file",
+          .flags = SCHEMA_COMPUTED, .change = REPLACE, .help = "A folder of them." },
+        { TLS, 0, "cert_file", PATH, MEMBER(tls, cert_file), .change = REPLACE,
+          .help = "Our own certificate, for brokers that ask for one." },
+        { TLS, 0, "key_file", PATH, MEMBER(tls, key_file), .change = REPLACE,
+          .help = "Its key, which others must not be able to read." },
+        { TLS, 0, "version", TEXT, MEMBER(tls, version), .words = tls_versions, .deflt = "\"tlsv1.2\"",
+          .change = REPLACE, .help = "The oldest version that is spoken." },
+        { TLS, 0, "ciphers", TEXT, MEMBER(tls, ciphers), .change = REPLACE,
+          .help = "As for openssl-ciphers(1); none: OpenSSL's choice." },
+        { TLS, 0, "alpn", TEXT, MEMBER(tls, alpn), .change = REPLACE,
+          .help = "Application protocol to ask for." },
+        { TLS, 0, "insecure", BOOL, MEMBER(tls, insecure), .deflt = "false", .change = REPLACE,
+          .help = "Do not check the host name in the certificate. For tests." },
+
+        /* ---- broker ---- */
+        { BROKER, 0, "listeners", &schema_list, .flags = SCHEMA_STRUCTURE,
+          .help = "Where it listens, one group each." },
+        { BROKER, 0, "password_file", PATH, MEMBER(broker, password_file), .change = ADJUST,
+          .help = "Users, in the format of mosquitto_passwd(1). None: anybody." },
+        { BROKER, 0, "acl_file", PATH, MEMBER(broker, acl_file), .change = ADJUST,
+          .help = "Who may do what, in the format of mosquitto's acl_file. None: everything." },
+        { LISTENER, 0, "address", TEXT, MEMBER(listener, address), .deflt = "\"\"", .change = ADJUST,
+          .help = "Address to listen on; empty: all." },
+        { LISTENER, 0, "port", INT, MEMBER(listener, port), RANGE(1, 65535), .flags = SCHEMA_REQUIRED,
+          .change = ADJUST, .help = "TCP port." },
+        { LISTENER, 0, "protocol", WORD, MEMBER(listener, websocket), .words = listener_protocols,
+          .deflt = "\"mqtt\"", .change = ADJUST, .help = "MQTT in TCP, or in WebSocket." },
+};
+
+const size_t schema_n_keys = ARRAY_SIZE(schema_keys);
+
+const char *schema_section_name(enum schema_section section)
+{
+        static const char *const names[SCHEMA_SECTIONS] = {
+                "the file", "gateway", "bus", "device", "point", "label", "link", "tls", "broker", "listener",
+        };
+
+        return names[section];
+}
+
+const struct schema_key *schema_find(enum schema_section section, const char *name)
+{
+        for (const struct schema_key *k = schema_keys; k < schema_keys + schema_n_keys; k++) {
+                if (schema_stands_in(k, section) && strcmp(k->name, name) == 0)
+                        return k;
+        }
+        return NULL;
+}
+
+const char *schema_suggest(enum schema_section section, const char *name)
+{
+        unsigned best = 1 + (unsigned)strlen(name) / 3; /* farther is another word */
+        const char *found = NULL;
+
+        for (const struct schema_key *k = schema_keys; k < schema_keys + schema_n_keys; k++) {
+                unsigned distance = schema_stands_in(k, section) ? text_distance(k->name, name) : best + 1;
+
+                if (distance < best || (distance == best && !found)) {
+                        best = distance;
+                        found = k->name;
+                }
+        }
+        return found;
+}
+
+/* A default as the tree that a file with it would give. */
+static struct tree schema_default_tree(const char *text, char buffer[64])
+{
+        size_t n = strlen(text);
+
+        if (*text == '"') {
+                memcpy(buffer, text + 1, n - 2);
+                buffer[n - 2] = '\0';
+                return (struct tree){ .kind = TREE_TEXT, .text = buffer };
+        }
+        if (*text == 't' || *text == 'f')
+                return (struct tree){ .kind = TREE_BOOL, .b = *text == 't' };
+        if (strchr(text, '.'))
+                return (struct tree){ .kind = TREE_REAL, .r = strtod(text, NULL) };
+        return (struct tree){ .kind = TREE_INT, .i = strtoll(text, NULL, 10) };
+}
+
+int schema_set_defaults(struct loader *l, enum schema_section section, void *object)
+{
+        for (const struct schema_key *k = schema_keys; k < schema_keys + schema_n_keys; k++) {
+                char buffer[64];
+                struct tree value;
+                int r;
+
+                if (k->section != section || !k->deflt || (k->flags & (SCHEMA_COMPUTED | SCHEMA_STRUCTURE)))
+                        continue;
+                value = schema_default_tree(k->deflt, buffer);
+                r = k->type->set(l, k, &value, object);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+enum conf_change schema_compare(enum schema_section section, const void *a, const void *b)
+{
+        enum conf_change change = CONF_SAME;
+
+        for (const struct schema_key *k = schema_keys; k < schema_keys + schema_n_keys; k++) {
+                if (k->section == section && k->type->equal && !k->type->equal(k, a, b))
+                        change = MBGATE_MAX(change, k->change);
+        }
+        return change;
+}
