@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "subscriptions.h"
+
+void subscriptions_done(struct subscriptions *subs)
+{
+        for (size_t i = 0; i < subs->n; i++)
+                free(subs->list[i].filter);
+        free(subs->list);
+        *subs = (struct subscriptions){ .n = 0 };
+}
+
+static struct subscription *subscriptions_find(struct subscriptions *subs, const char *filter)
+{
+        for (size_t i = 0; i < subs->n; i++) {
+                if (strcmp(subs->list[i].filter, filter) == 0)
+                        return &subs->list[i];
+        }
+        return NULL;
+}
+
+static int subscriptions_grow(struct subscriptions *subs)
+{
+        size_t n = subs->n_allocated ? subs->n_allocated * 2 : 16;
+        struct subscription *list;
+
+        if (subs->n < subs->n_allocated)
+                return 0;
+        list = reallocarray(subs->list, n, sizeof(*list));
+        if (!list)
+                return -ENOMEM;
+        subs->list = list;
+        subs->n_allocated = n;
+        return 0;
+}
+
+int subscriptions_add(struct subscriptions *subs, const char *filter, uint8_t qos, struct subscription **ret)
+{
+        struct subscription *sub = subscriptions_find(subs, filter);
+        char *copy;
+        int r;
+
+        if (!sub) {
+                r = subscriptions_grow(subs);
+                if (r < 0)
+                        return r;
+                copy = strdup(filter);
+                if (!copy)
+                        return -ENOMEM;
+                sub = &subs->list[subs->n++];
+                *sub = (struct subscription){ .filter = copy };
+        }
+        sub->qos = qos;
+        sub->is_gone = false;
+        *ret = sub;
+        return 0;
+}
+
+static void subscriptions_settle(struct subscriptions *subs, struct subscription *sub)
+{
+        if (sub->mid != 0)
+                subs->n_waiting--;
+        sub->mid = 0;
+}
+
+static void subscriptions_forget(struct subscriptions *subs, struct subscription *sub)
+{
+        subscriptions_settle(subs, sub);
+        free(sub->filter);
+        subs->n--;
+        memmove(sub, sub + 1, (size_t)(subs->list + subs->n - sub) * sizeof(*sub));
+}
+
+void subscriptions_remove(struct subscriptions *subs, const char *filter, bool keep)
+{
+        struct subscription *sub = subscriptions_find(subs, filter);
+
+        if (sub && keep)
+                sub->is_gone = true;
+        else if (sub)
+                subscriptions_forget(subs, sub);
+}
+
+void subscriptions_purge(struct subscriptions *subs)
+{
+        for (size_t i = subs->n; i > 0; i--) {
+                if (subs->list[i - 1].is_gone)
+                        subscriptions_forget(subs, &subs->list[i - 1]);
+        }
+}
+
+void subscriptions_reset(struct subscriptions *subs)
+{
+        for (size_t i = 0; i < subs->n; i++)
+                subscriptions_settle(subs, &subs->list[i]);
+}
+
+void subscriptions_sent(struct subscriptions *subs, struct subscription *sub, int mid)
+{
+        subscriptions_settle(subs, sub);
+        sub->mid = mid;
+        subs->n_waiting++;
+}
+
+const struct subscription *subscriptions_answered(struct subscriptions *subs, int mid)
+{
+        for (size_t i = 0; i < subs->n; i++) {
+                struct subscription *sub = &subs->list[i];
+
+                if (sub->mid == mid && mid != 0) {
+                        subscriptions_settle(subs, sub);
+                        return sub;
+                }
+        }
+        return NULL;
+}
