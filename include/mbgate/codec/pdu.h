@@ -83,4 +83,17 @@ MUST_CHECK int pdu_read_reply(const struct pdu *request, const struct pdu *reply
  */
 int pdu_request_bytes(const uint8_t *bytes, size_t n);
 
+/* The same of a *reply* PDU whose request is not known; exceptions to known functions included. */
+int pdu_reply_bytes_by_content(const uint8_t *bytes, size_t n);
+
+/*
+ * Whether a whole PDU answers the request: function, length and byte count; writes of one (5, 6, 22) must
+ * repeat it exactly, writes of many (15, 16) its address and count. For functions whose reply length is not
+ * known only the function is compared.
+ */
+bool pdu_is_reply(const struct pdu *request, const uint8_t *bytes, size_t n);
+
+/* Whether a whole PDU is an exception to the request, of any code. */
+bool pdu_is_exception(const struct pdu *request, const uint8_t *bytes, size_t n);
+
 #endif
