@@ -65,7 +65,8 @@ struct value_format {
         unsigned decimals; /* digits after the point in text, 0..9 */
         struct value_label *labels;
         size_t n_labels;
-        int64_t *invalid; /* sentinels, compared with the raw number as signed and as unsigned of its width */
+        int64_t *invalid; /* sentinels, compared with the raw number (of floats its bits; after `bits` the
+                             field) as signed and as unsigned of its width; for BCD with the decimal number */
         size_t n_invalid;
         bool has_min, has_max;
         double min, max; /* of a command, in engineering units, both inclusive */
@@ -130,14 +131,18 @@ MUST_CHECK int value_encode(const struct value_format *f, const struct value *v,
 
 /*
  * The plain text of a value: label if the map has one, `true`/`false` for bool, else a number with
- * f->decimals digits and never an exponent. An overflow shows in the buffer.
+ * f->decimals digits and never an exponent; halves are rounded away from zero as they read in decimal (0.15
+ * becomes 0.2), and zero has no sign. VALUE_NONE has no text. An overflow shows in the buffer; 330 bytes hold
+ * any number.
  */
 void value_print(const struct value_format *f, const struct value *v, struct buf *out);
 
 /*
- * Reads a command's text (design: commands): a decimal number, on/off/true/false/1/0 in any case, a label in
- * any case, or for strings the text itself (borrowed). White space around is ignored. 0, or
- * VALUE_E_UNREADABLE, _NOT_FINITE, _RANGE with *ret untouched.
+ * Reads a command's text (design: commands): a label in any case, on/off/true/false in any case (VALUE_BOOL,
+ * for any type; for bool 1/0 as well), or a decimal number of at most 64 characters ("-12.50", ".5", "1e3";
+ * no hexadecimal). White space around is ignored. For strings the text itself (borrowed, as it is). 0, or
+ * VALUE_E_UNREADABLE, _NOT_FINITE (the words nan, inf, infinity), _RANGE (beyond a double) with *ret
+ * untouched. No locale matters.
  */
 MUST_CHECK int value_parse(const struct value_format *f, const char *text, size_t len_bytes,
                            struct value *ret);
