@@ -12,6 +12,8 @@
 #include "loader.h"
 #include "unit_ids.h"
 
+#define PLACE_LEVELS 2 /* a point of a device is enough: the line says which bus */
+
 /* What a level hands to what it holds. */
 struct prototype {
         struct conf_device device;
@@ -22,14 +24,16 @@ const char *place_text(const struct place *p, char text[PLACE_BYTES])
 {
         struct buf b = buf_on(text, PLACE_BYTES);
 
-        for (; p; p = p->up) {
+        if (!p)
+                buf_append(&b, "the file");
+        for (unsigned level = 0; p && level < PLACE_LEVELS; p = p->up, level++) {
                 if (p->name)
                         buf_printf(&b, "%s \"%.100s\"", p->noun, p->name);
                 else if (p->number)
                         buf_printf(&b, "%s %zu", p->noun, p->number);
                 else
                         buf_append(&b, p->noun);
-                if (p->up)
+                if (p->up && level + 1 < PLACE_LEVELS)
                         buf_append(&b, " of ");
         }
         return text;
@@ -101,7 +105,7 @@ char *loader_share(struct loader *l, const char *text)
 static void unknown_key(struct loader *l, const struct tree *setting, enum schema_section section)
 {
         const char *near = schema_suggest(section, setting->name);
-        const char *where = section == SCHEMA_TOP ? "the file" : PLACE(l);
+        const char *where = PLACE(l);
 
         if (strcmp(setting->name, "password") == 0)
                 source_error(&l->source, setting->pos,
@@ -189,17 +193,17 @@ static struct tree *list_of(const struct tree *group, const char *name, size_t *
         return *ret_n ? list->items : NULL;
 }
 
-/* Reports a second name in one list. */
+/* Reports a second name in one list; topics made of it would be reported all over again, so there are none.
+ */
 static int check_unique(struct loader *l, struct names *names, const char *name, source_pos pos)
 {
-        const struct names_use *use;
-
-        if (!*name)
+        l->no_topics = l->no_device_topics || *name == '\0';
+        if (*name == '\0')
                 return 0;
-        use = names_find(names, name);
-        if (!use)
+        if (!names_find(names, name))
                 return names_add(names, l->scratch, name, (struct names_use){ .pos = pos });
         source_error(&l->source, pos, "%s: there is another of this name: give each its own", PLACE(l));
+        l->no_topics = true;
         return 0;
 }
 
@@ -219,17 +223,18 @@ static int build_labels(struct loader *l, const struct tree *group, struct value
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
                 struct place place = { .noun = "map entry", .number = i + 1, .up = up };
-                void *objects[SCHEMA_SECTIONS] = { [SCHEMA_LABEL] = &f->labels[i] };
+                struct value_label *label = &f->labels[f->n_labels];
+                void *objects[SCHEMA_SECTIONS] = { [SCHEMA_LABEL] = label };
                 int r;
 
                 l->place = &place;
-                fill_texts(l, SCHEMA_LABEL, &f->labels[i]);
+                label->label = l->empty;
                 r = loader_apply(l, &items[i], SCHEMA_LABEL, objects);
                 if (r < 0)
                         return r;
                 require_keys(l, SCHEMA_LABEL, &items[i], NULL);
+                f->n_labels += tree_get(&items[i], "label") && tree_get(&items[i], "value");
         }
-        f->n_labels = n;
         l->place = up;
         return 0;
 }
@@ -240,8 +245,10 @@ struct point_source {
         const struct tree *templ;
 };
 
-static int build_point(struct loader *l, const struct point_source *from, struct conf_point *p)
+static int build_point(struct loader *l, const struct point_source *from, struct names *names,
+                       struct conf_point *p)
 {
+        const struct tree *group = from->own ? from->own : from->templ;
         void *objects[SCHEMA_SECTIONS] = { [SCHEMA_POINT] = p };
         int r;
 
@@ -256,9 +263,10 @@ static int build_point(struct loader *l, const struct point_source *from, struct
                 r = build_labels(l, from->own, &p->format);
         if (r < 0)
                 return r;
-        require_keys(l, SCHEMA_POINT, from->own ? from->own : from->templ, from->templ);
+        require_keys(l, SCHEMA_POINT, group, from->templ);
         fill_texts(l, SCHEMA_POINT, p);
-        r = check_point(l, p);
+        check_point(l, p);
+        r = check_unique(l, names, p->name, group->pos);
         return r < 0 ? r : topics_of_point(l, p);
 }
 
@@ -297,12 +305,22 @@ static int pair_points(struct loader *l, const struct tree *own, const struct tr
         return 0;
 }
 
+/* The template of a device as a place. */
+static struct place template_place(const struct tree *device)
+{
+        const struct tree *name = tree_get(device, "template");
+
+        return (struct place){ .noun = "template",
+                               .name = name && name->kind == TREE_TEXT ? name->text : NULL };
+}
+
 static int build_points(struct loader *l, const struct tree *own, const struct tree *templ,
                         const struct conf_point *prototype, struct conf_device *d)
 {
         CLEANUP(names_done)
         struct names names = { 0 };
         const struct place *up = l->place;
+        struct place template = template_place(own);
         struct point_source *sources;
         size_t n;
         int r = pair_points(l, own, templ, &sources, &n);
@@ -314,9 +332,10 @@ static int build_points(struct loader *l, const struct tree *own, const struct t
                 return -ENOMEM;
         for (size_t i = 0; i < n && r == 0; i++) {
                 const struct tree *group = sources[i].own ? sources[i].own : sources[i].templ;
-                struct place place = {
-                        .noun = "point", .name = group_name(group), .number = i + 1, .up = up
-                };
+                struct place place = { .noun = "point",
+                                       .name = group_name(group),
+                                       .number = i + 1,
+                                       .up = sources[i].own ? up : &template };
                 struct conf_point *p = &d->points[d->n_points];
 
                 if (!is_enabled(sources[i].own, sources[i].templ))
@@ -325,13 +344,11 @@ static int build_points(struct loader *l, const struct tree *own, const struct t
                 *p = *prototype;
                 p->device = d;
                 d->n_points++;
-                r = build_point(l, &sources[i], p);
-                if (r == 0)
-                        r = check_unique(l, &names, p->name, group->pos);
+                r = build_point(l, &sources[i], &names, p);
         }
         l->chain[CHAIN_POINT] = l->chain[CHAIN_TEMPLATE_POINT] = NULL;
         l->place = up;
-        if (r == 0 && d->n_points == 0)
+        if (r == 0 && d->n_points == 0 && (templ || !tree_get(own, "template")))
                 source_warning(&l->source, own->pos, "%s: it has no points, so nothing is read from it",
                                PLACE(l));
         return r;
@@ -344,34 +361,79 @@ struct device_source {
         const struct tree *group;
         const struct tree *templ;
         struct unit_ids ids; /* n 0: unit_id, or none */
+        bool is_bad;         /* nobody knows its ids: only the rest is looked at */
 };
 
-static int build_device(struct loader *l, const struct device_source *from, const struct prototype *above,
-                        struct conf_device *d)
+/* The devices of a bus while they are built. */
+struct device_list {
+        struct conf_bus *bus;
+        const struct prototype *above;
+        struct names names;
+        const struct conf_device *by_id[256];
+};
+
+/* Names and unit ids, each once on a bus. */
+static int check_device_unique(struct loader *l, struct device_list *list, const struct conf_device *d,
+                               source_pos pos)
 {
-        struct prototype proto = *above;
-        void *objects[SCHEMA_SECTIONS] = { [SCHEMA_DEVICE] = d, [SCHEMA_POINT] = &proto.point };
-        const struct conf_bus *bus = d->bus;
-        uint8_t unit_id = d->unit_id;
-        uint32_t id = d->id;
+        const struct conf_device **holder = &list->by_id[d->unit_id];
+
+        if (*holder && (d->unit_id || d->bus->kind == CONF_PORT_TCP)) /* a wrong 0 was reported */
+                source_error(&l->source, pos,
+                             "%s: unit id %u is device \"%s\" already: each id answers once on a bus",
+                             PLACE(l), d->unit_id, (*holder)->name);
+        else if (loader_own(l, "unit_id") || loader_own(l, "unit_ids"))
+                *holder = d;
+        return check_unique(l, &list->names, d->name, pos);
+}
+
+/* What is wrong in a template is said of the template, once for all its devices. */
+static int apply_template(struct loader *l, const struct device_source *from,
+                          void *const objects[SCHEMA_SECTIONS])
+{
+        const struct place *device = l->place;
+        struct place place = template_place(from->group);
         int r;
 
-        *d = above->device;
-        d->bus = bus;
-        d->id = id;
+        l->place = &place;
         r = loader_apply(l, from->templ, SCHEMA_DEVICE, objects);
+        l->place = device;
+        return r;
+}
+
+/* One device; `unit_id` ≥ 0 is one of its group's unit_ids. */
+static int build_device(struct loader *l, const struct device_source *from, struct device_list *list,
+                        int unit_id)
+{
+        struct prototype proto = *list->above;
+        struct conf_device *d = &list->bus->devices[list->bus->n_devices];
+        void *objects[SCHEMA_SECTIONS] = { [SCHEMA_DEVICE] = d, [SCHEMA_POINT] = &proto.point };
+        int r;
+
+        *d = proto.device;
+        d->bus = list->bus;
+        d->id = (uint32_t)list->bus->n_devices++;
+        r = apply_template(l, from, objects);
         if (r == 0)
                 r = loader_apply(l, from->group, SCHEMA_DEVICE, objects);
         if (r < 0)
                 return r;
-        if (from->ids.n)
-                d->unit_id = unit_id;
+        if (unit_id >= 0)
+                d->unit_id = (uint8_t)unit_id;
         require_keys(l, SCHEMA_DEVICE, from->group, from->templ);
         fill_texts(l, SCHEMA_DEVICE, d);
-        r = check_device(l, d);
+        l->no_topics = from->is_bad;
+        if (!from->is_bad) {
+                check_device(l, d);
+                r = check_device_unique(l, list, d, from->group->pos);
+        }
         if (r == 0)
                 r = topics_of_device(l, d);
-        return r < 0 ? r : build_points(l, from->group, from->templ, &proto.point, d);
+        l->no_device_topics = l->no_topics;
+        if (r == 0)
+                r = build_points(l, from->group, from->templ, &proto.point, d);
+        l->no_device_topics = false;
+        return r;
 }
 
 static int read_unit_ids(struct loader *l, struct device_source *from)
@@ -392,12 +454,14 @@ static int read_unit_ids(struct loader *l, struct device_source *from)
                         &l->source, ids->pos,
                         "%s: unit_ids is \"%s\", it must be like \"1,2,5-18\", each from 0 to 255 and once",
                         PLACE(l), ids->text);
-                from->ids.n = 0;
+                from->is_bad = true;
         }
-        if (from->ids.n > 1 && name && name->kind == TREE_TEXT && !strstr(name->text, "${unit_id}"))
+        if (from->ids.n > 1 && name && name->kind == TREE_TEXT && !strstr(name->text, "${unit_id}")) {
+                from->is_bad = true;
                 source_error(&l->source, name->pos,
                              "%s: these are %u devices: put ${unit_id} into the name to tell them apart",
                              PLACE(l), from->ids.n);
+        }
         return 0;
 }
 
@@ -412,75 +476,44 @@ static int read_device_source(struct loader *l, const struct tree *group, struct
         return r < 0 ? r : read_unit_ids(l, from);
 }
 
-static int build_device_group(struct loader *l, const struct device_source *from,
-                              const struct prototype *above, struct conf_bus *b)
+/* What ${unit_id} stands for in a device with a plain unit_id. */
+static int plain_unit_id(const struct device_source *from)
 {
-        unsigned n = from->ids.n ? from->ids.n : 1;
         const struct tree *id = tree_get(from->group, "unit_id");
 
         if (!id)
                 id = tree_get(from->templ, "unit_id");
-        l->chain[CHAIN_DEVICE] = from->group;
-        l->chain[CHAIN_TEMPLATE] = from->templ;
-        for (unsigned i = 0; i < n; i++) {
-                struct conf_device *d = &b->devices[b->n_devices];
-                char unit_id[24];
-                int r;
-
-                (void)snprintf(unit_id, sizeof(unit_id), "%" PRId64,
-                               from->ids.n                  ? from->ids.ids[i]
-                               : id && id->kind == TREE_INT ? id->i
-                                                            : 0);
-                l->unit_id = unit_id;
-                d->bus = b;
-                d->id = (uint32_t)b->n_devices++;
-                d->unit_id = from->ids.ids[i];
-                r = build_device(l, from, above, d);
-                l->unit_id = NULL;
-                if (r < 0)
-                        return r;
-        }
-        l->chain[CHAIN_DEVICE] = l->chain[CHAIN_TEMPLATE] = NULL;
-        return 0;
+        return id && id->kind == TREE_INT && id->i >= 0 && id->i <= UINT8_MAX ? (int)id->i : 0;
 }
 
-/* Names and unit ids, each once on a bus. */
-static int check_devices(struct loader *l, const struct conf_bus *b, const source_pos *positions)
+static int build_device_group(struct loader *l, const struct device_source *from, struct device_list *list)
 {
-        CLEANUP(names_done)
-        struct names names = { 0 };
-        const struct conf_device *by_id[256] = { NULL };
-        const struct place *up = l->place;
+        unsigned n = from->ids.n ? from->ids.n : 1;
         int r = 0;
 
-        for (size_t i = 0; i < b->n_devices && r == 0; i++) {
-                const struct conf_device *d = &b->devices[i];
-                struct place place = { .noun = "device", .name = d->name, .up = up };
+        l->chain[CHAIN_DEVICE] = from->group;
+        l->chain[CHAIN_TEMPLATE] = from->templ;
+        for (unsigned i = 0; i < n && r == 0; i++) {
+                int unit_id = from->ids.n ? from->ids.ids[i] : -1;
+                char text[16];
 
-                l->place = &place;
-                r = check_unique(l, &names, d->name, positions[i]);
-                if (by_id[d->unit_id] && d->unit_id)
-                        source_error(&l->source, positions[i],
-                                     "%s: unit id %u is device \"%s\" already: each id answers once on a bus",
-                                     PLACE(l), d->unit_id, by_id[d->unit_id]->name);
-                by_id[d->unit_id] = d;
+                (void)snprintf(text, sizeof(text), "%d", unit_id >= 0 ? unit_id : plain_unit_id(from));
+                l->unit_id = text;
+                r = build_device(l, from, list, unit_id);
+                l->unit_id = NULL;
         }
-        l->place = up;
+        l->chain[CHAIN_DEVICE] = l->chain[CHAIN_TEMPLATE] = NULL;
         return r;
 }
 
-static int build_devices(struct loader *l, const struct tree *group, const struct prototype *proto,
-                         struct conf_bus *b)
+/* Reads templates and unit ids of all groups; *ret_n devices will come of them. */
+static int read_device_sources(struct loader *l, struct tree *items, size_t n, struct device_source *sources,
+                               size_t *ret_n)
 {
         const struct place *up = l->place;
-        size_t n, n_devices = 0;
-        struct tree *items = list_of(group, "devices", &n);
-        struct device_source *sources = arena_array(l->scratch, n, sizeof(*sources));
-        source_pos *positions;
         int r = 0;
 
-        if (!sources)
-                return -ENOMEM;
+        *ret_n = 0;
         for (size_t i = 0; i < n && r == 0; i++) {
                 struct place place = {
                         .noun = "device", .name = group_name(&items[i]), .number = i + 1, .up = up
@@ -488,33 +521,49 @@ static int build_devices(struct loader *l, const struct tree *group, const struc
 
                 l->place = &place;
                 r = read_device_source(l, &items[i], &sources[i]);
-                n_devices += sources[i].ids.n ? sources[i].ids.n : 1;
+                *ret_n += sources[i].ids.n ? sources[i].ids.n : 1;
         }
+        l->place = up;
+        return r;
+}
+
+static void device_list_done(struct device_list *list)
+{
+        names_done(&list->names);
+}
+
+static int build_devices(struct loader *l, const struct tree *group, const struct prototype *proto,
+                         struct conf_bus *b)
+{
+        CLEANUP(device_list_done)
+        struct device_list list = { .bus = b, .above = proto };
+        const struct place *up = l->place;
+        size_t n, n_devices = 0;
+        struct tree *items = list_of(group, "devices", &n);
+        struct device_source *sources = arena_array(l->scratch, n, sizeof(*sources));
+        int r = sources ? read_device_sources(l, items, n, sources, &n_devices) : -ENOMEM;
+
         b->devices = arena_array(l->arena, n_devices, sizeof(*b->devices));
-        positions = arena_array(l->scratch, n_devices, sizeof(*positions));
-        if (r == 0 && (!b->devices || !positions))
+        if (r == 0 && !b->devices)
                 r = -ENOMEM;
         for (size_t i = 0; i < n && r == 0; i++) {
                 struct place place = {
                         .noun = "device", .name = group_name(&items[i]), .number = i + 1, .up = up
                 };
-                size_t first = b->n_devices;
 
                 if (!is_enabled(&items[i], sources[i].templ))
                         continue;
                 l->place = &place;
-                r = build_device_group(l, &sources[i], proto, b);
-                for (size_t j = first; j < b->n_devices; j++)
-                        positions[j] = items[i].pos;
+                r = build_device_group(l, &sources[i], &list);
         }
         l->place = up;
-        return r < 0 ? r : check_devices(l, b, positions);
+        return r;
 }
 
 /* ---- buses ---- */
 
 static int build_bus(struct loader *l, const struct tree *group, const struct prototype *above,
-                     struct conf_bus *b)
+                     struct names *names, struct conf_bus *b)
 {
         struct prototype proto = *above;
         void *objects[SCHEMA_SECTIONS] = {
@@ -530,6 +579,8 @@ static int build_bus(struct loader *l, const struct tree *group, const struct pr
         require_keys(l, SCHEMA_BUS, group, NULL);
         fill_texts(l, SCHEMA_BUS, b);
         r = check_bus(l, b);
+        if (r == 0)
+                r = check_unique(l, names, b->name, group->pos);
         if (r == 0)
                 r = topics_of_bus(l, b);
         if (r == 0)
@@ -560,12 +611,10 @@ static int build_buses(struct loader *l, const struct tree *root, const struct p
                         continue;
                 l->place = &place;
                 b->id = (uint32_t)c->n_buses++;
-                r = build_bus(l, &items[i], proto, b);
-                if (r == 0)
-                        r = check_unique(l, &names, b->name, items[i].pos);
+                r = build_bus(l, &items[i], proto, &names, b);
         }
         l->place = NULL;
-        if (r == 0 && c->n_buses == 0)
+        if (r == 0 && c->n_buses == 0 && (n > 0 || !tree_get(root, "buses")))
                 source_warning(&l->source, 0, "there are no buses, so nothing is read");
         return r;
 }
@@ -677,7 +726,7 @@ static int build_broker(struct loader *l, const struct tree *root)
         if (r == 0)
                 r = build_listeners(l, group, broker);
         if (r == 0)
-                r = check_broker(l, broker);
+                check_broker(l, broker);
         l->chain[CHAIN_DEVICE] = NULL;
         l->place = NULL;
         return r;
@@ -702,8 +751,7 @@ static int build_gateway(struct loader *l, const struct tree *root, struct proto
         if (r == 0)
                 r = loader_apply(l, group, SCHEMA_GATEWAY, objects);
         fill_texts(l, SCHEMA_GATEWAY, g);
-        if (r == 0)
-                r = check_gateway(l, g);
+        check_name(l, g->name);
         if (r == 0)
                 r = topics_of_gateway(l, g);
         l->place = NULL;
@@ -736,7 +784,6 @@ static int build_index(struct loader *l)
         return 0;
 }
 
-/* Marks what "not given" looks like where 0 is a value. */
 static int build_prototype(struct loader *l, struct prototype *proto)
 {
         int r = schema_set_defaults(l, SCHEMA_DEVICE, &proto->device);

@@ -6,10 +6,14 @@
 
 #include "loader.h"
 
-void check_name(struct loader *l, const char *name, source_pos pos)
+void check_name(struct loader *l, const char *name)
 {
+        const struct tree *given = loader_own(l, "name");
+        source_pos pos = given ? given->pos : 0;
         size_t n = strlen(name);
 
+        if (!given || given->kind != TREE_TEXT) /* a default, or reported already */
+                return;
         if (n == 0 || n > 128) {
                 source_error(&l->source, pos, "%s: a name has 1 to 128 bytes", PLACE(l));
                 return;
@@ -25,12 +29,6 @@ void check_name(struct loader *l, const char *name, source_pos pos)
                              PLACE(l), c);
                 return;
         }
-}
-
-int check_gateway(struct loader *l, struct conf_gateway *g)
-{
-        check_name(l, g->name, loader_own_pos(l, "name"));
-        return 0;
 }
 
 /* ---- ports ---- */
@@ -137,8 +135,7 @@ int check_bus(struct loader *l, struct conf_bus *b)
         int r;
 
         b->host = l->empty;
-        if (loader_own(l, "name"))
-                check_name(l, b->name, loader_own_pos(l, "name"));
+        check_name(l, b->name);
         b->host = NULL;
         r = check_port(l, b);
         if (r < 0)
@@ -149,16 +146,16 @@ int check_bus(struct loader *l, struct conf_bus *b)
         return 0;
 }
 
-int check_device(struct loader *l, struct conf_device *d)
+void check_device(struct loader *l, struct conf_device *d)
 {
-        if (loader_own(l, "name"))
-                check_name(l, d->name, loader_own_pos(l, "name"));
-        if (d->bus->kind != CONF_PORT_TCP && (loader_own(l, "unit_id") || loader_own(l, "unit_ids")) &&
-            (d->unit_id == 0 || d->unit_id > 247))
-                source_error(&l->source,
-                             loader_own(l, "unit_ids") ? loader_own_pos(l, "unit_ids")
-                                                       : loader_own_pos(l, "unit_id"),
-                             "%s: unit id %u must be 1 to 247%s", PLACE(l), d->unit_id,
+        const struct tree *id = loader_own(l, "unit_ids");
+
+        check_name(l, d->name);
+        if (!id)
+                id = loader_own(l, "unit_id");
+        if (!id || (id->kind == TREE_INT && id->i != d->unit_id) || d->bus->kind == CONF_PORT_TCP)
+                return;
+        if (d->unit_id == 0 || d->unit_id > 247)
+                source_error(&l->source, id->pos, "%s: unit id %u must be 1 to 247%s", PLACE(l), d->unit_id,
                              d->unit_id ? "" : ": 0 speaks to all devices at once");
-        return 0;
 }

@@ -176,8 +176,7 @@ int check_link(struct loader *l, struct conf_link *link)
                 link->password = l->empty;
         if (r < 0)
                 return r;
-        if (loader_own(l, "name"))
-                check_name(l, link->name, loader_own_pos(l, "name"));
+        check_name(l, link->name);
         if (!link->port)
                 link->port = link->tls.on ? 8883 : 1883;
         if (!*link->client_id)
@@ -204,7 +203,7 @@ int check_link(struct loader *l, struct conf_link *link)
 
 /* ---- broker ---- */
 
-int check_broker(struct loader *l, struct conf_broker *broker)
+void check_broker(struct loader *l, struct conf_broker *broker)
 {
         const struct tree *list = loader_own(l, "listeners");
 
@@ -220,5 +219,4 @@ int check_broker(struct loader *l, struct conf_broker *broker)
                                              a->port);
                 }
         }
-        return 0;
 }

@@ -96,7 +96,8 @@ static void check_type(struct loader *l, struct conf_point *p)
 static void check_length(struct loader *l, struct conf_point *p)
 {
         if (p->format.type == VALUE_TYPE_STRING && p->format.length_bytes == 0) {
-                POINT_ERROR(l, "type", "a string needs its length, in characters", PLACE(l));
+                if (!loader_own(l, "length"))
+                        POINT_ERROR(l, "type", "a string needs its length, in characters", PLACE(l));
                 p->format.length_bytes = 1;
         }
         if (p->format.type != VALUE_TYPE_STRING && p->format.length_bytes) {
@@ -336,9 +337,12 @@ static void check_write(struct loader *l, struct conf_point *p)
         }
         if (p->write_function && !function_fits(p, p->write_function)) {
                 if (loader_own(l, "write_function"))
-                        POINT_ERROR(l, "write_function", "function %u cannot write %u of %s", PLACE(l),
-                                    (unsigned)p->write_function, value_n_regs(&p->format),
-                                    p->area == CONF_COIL ? "coils" : "holding registers");
+                        POINT_ERROR(l, "write_function", "function %u cannot write %s%s", PLACE(l),
+                                    (unsigned)p->write_function,
+                                    p->area == CONF_COIL           ? "coils"
+                                    : value_n_regs(&p->format) > 1 ? "several "
+                                                                   : "",
+                                    p->area == CONF_COIL ? "" : "holding registers");
                 p->write_function = 0; /* an inherited one is for those that it fits */
         }
         if (!p->write_function)
@@ -355,17 +359,14 @@ static void check_policy(struct loader *l, const struct conf_point *p)
         if (p->max_interval_s > 0 && p->min_interval_s > p->max_interval_s)
                 POINT_ERROR(l, "min_interval_s", "min_interval_s %.15g is greater than max_interval_s %.15g",
                             PLACE(l), p->min_interval_s, p->max_interval_s);
-        if (p->publish == CONF_PUBLISH_ALWAYS &&
-            (loader_own(l, "deadband") || loader_own(l, "deadband_percent")))
-                source_warning(&l->source,
-                               loader_pos(l, loader_own(l, "deadband") ? "deadband" : "deadband_percent"),
+        if (p->publish == CONF_PUBLISH_ALWAYS && loader_own(l, "deadband") && p->deadband > 0)
+                source_warning(&l->source, loader_pos(l, "deadband"),
                                "%s: a deadband has no effect with publish = \"always\"", PLACE(l));
 }
 
-int check_point(struct loader *l, struct conf_point *p)
+void check_point(struct loader *l, struct conf_point *p)
 {
-        if (loader_own(l, "name"))
-                check_name(l, p->name, loader_own_pos(l, "name"));
+        check_name(l, p->name);
         check_area(l);
         check_type(l, p);
         check_length(l, p);
@@ -377,5 +378,4 @@ int check_point(struct loader *l, struct conf_point *p)
         check_limits(l, p);
         check_write(l, p);
         check_policy(l, p);
-        return 0;
 }

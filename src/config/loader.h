@@ -50,8 +50,10 @@ struct loader {
         struct names topics; /* all topics in use */
         const struct place *place;
         const struct tree *chain[CHAIN_LINKS];
-        const char *unit_id; /* replaces ${unit_id}, or NULL */
-        char *empty;         /* "" of the configuration */
+        bool no_device_topics; /* of the points of the device at hand */
+        bool no_topics;        /* of the thing at hand: its name is wrong, and said to be */
+        const char *unit_id;   /* replaces ${unit_id}, or NULL */
+        char *empty;           /* "" of the configuration */
 };
 
 #define PLACE_BYTES 320
@@ -87,15 +89,14 @@ MUST_CHECK int topics_of_device(struct loader *l, struct conf_device *d);
 MUST_CHECK int topics_of_point(struct loader *l, struct conf_point *p);
 
 /* Fill in what follows from other keys, and report what cannot be. */
-MUST_CHECK int check_gateway(struct loader *l, struct conf_gateway *g);
 MUST_CHECK int check_bus(struct loader *l, struct conf_bus *b);
-MUST_CHECK int check_device(struct loader *l, struct conf_device *d);
-MUST_CHECK int check_point(struct loader *l, struct conf_point *p);
+void check_device(struct loader *l, struct conf_device *d);
+void check_point(struct loader *l, struct conf_point *p);
 MUST_CHECK int check_link(struct loader *l, struct conf_link *link);
-MUST_CHECK int check_broker(struct loader *l, struct conf_broker *broker);
+void check_broker(struct loader *l, struct conf_broker *broker);
 
-/* Reports a name that cannot be a level of a topic. */
-void check_name(struct loader *l, const char *name, source_pos pos);
+/* Reports the name of the thing at hand when it cannot be a level of a topic. */
+void check_name(struct loader *l, const char *name);
 
 /* The template of that name, or NULL with a finding at `pos`. −ENOMEM. */
 MUST_CHECK int template_get(struct loader *l, const char *name, source_pos pos, const struct tree **ret_root);

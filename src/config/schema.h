@@ -62,10 +62,11 @@ struct schema_key {
         const struct schema_type *type;
         size_t offset, size;             /* of its member in the section's structure */
         size_t offset_2;                 /* of a second one: a count, or whether there is a value */
-        unsigned arg;                    /* the type's own */
+        unsigned arg;                    /* the type's own; of groups and lists of them: their section */
         double min, max;                 /* of numbers; min = max = 0: any */
         const struct schema_word *words; /* all that is allowed */
         const char *deflt;               /* as in a file; NULL: none */
+        const char *example;             /* for people, where there is no literal default */
         unsigned flags;
         enum conf_change change; /* what a change of it costs at a reload */
         const char *help;

@@ -14,7 +14,8 @@
 #include "source.h"
 
 #define SOURCE_MAX_BYTES     (64u << 20) /* of all text: some 500 000 points */
-#define SOURCE_INCLUDE_DEPTH 10          /* libconfig's own limit */
+#define SOURCE_REPEAT_WINDOW 256
+#define SOURCE_INCLUDE_DEPTH 10 /* libconfig's own limit */
 
 enum scan_state {
         SCAN_PLAIN,
@@ -405,7 +406,7 @@ static int scan_block_comment(struct scan *sc)
         return scan_copy(sc, 2);
 }
 
-/* The rest of a line that is not UTF-8 is dropped, so that it causes no second finding. */
+/* Once for each file: one wrong encoding makes many wrong lines. */
 static void scan_check_line(struct scan *sc)
 {
         const char *newline = memchr(sc->p, '\n', (size_t)(sc->end - sc->p));
@@ -428,7 +429,7 @@ static int scan_step(struct scan *sc)
         }
         if (*sc->p == '\0') { /* reported with its line; would end the text for libconfig */
                 sc->p++;
-                return source_put(sc->out, " ", 1);
+                return 0;
         }
         switch (sc->state) {
         case SCAN_PLAIN: return scan_plain(sc);
@@ -510,7 +511,6 @@ int source_read(struct source *s, const char *file, source_pos asked, char **ret
         struct source_out out = { .base = s->n_pos };
         CLEANUP(cleanup_free)
         char *data = NULL;
-        size_t n_errors = s->n_errors;
         char *text;
         int r = scan_file(s, &out, file, asked, 0);
 
@@ -523,7 +523,6 @@ int source_read(struct source *s, const char *file, source_pos asked, char **ret
         }
         if (r < 0)
                 return r;
-        (void)n_errors;
         text = arena_copy_bytes(s->arena, data, out.len_bytes);
         if (!text)
                 return -ENOMEM;
@@ -564,12 +563,13 @@ static int source_line(const struct source *s, const struct source_finding *f, c
         return n < 0 ? -ENOMEM : 0;
 }
 
-/* Whether a finding of the same line said it already: a template has many users. */
+/* Whether a finding of the same line said it already (a template has many users); looks back a little way
+ * only. */
 static bool source_is_repeated(const struct source *s, size_t i)
 {
         const struct source_finding *f = s->findings;
 
-        for (size_t j = i; j > 0 && f[j - 1].pos == f[i].pos; j--) {
+        for (size_t j = i; j > 0 && i - j < SOURCE_REPEAT_WINDOW && f[j - 1].pos == f[i].pos; j--) {
                 if (strcmp(f[j - 1].text, f[i].text) == 0)
                         return true;
         }

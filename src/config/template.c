@@ -44,54 +44,59 @@ static void template_check(struct loader *l, const char *name, const struct tree
         }
 }
 
-static int template_read(struct loader *l, struct template *t, source_pos pos)
+/* The file of a template; *ret_file NULL with a finding: there is none. −ENOMEM. */
+static int template_file(struct loader *l, const char *name, source_pos pos, const char **ret_file)
 {
         const char *own = arena_printf(l->scratch, "%stemplates", l->folder);
         const char *const folders[3] = { own, l->options->template_dir, MBGATE_TEMPLATE_DIR };
-        const char *file;
-        int r = own ? template_locate(l, folders, t->name, &file) : -ENOMEM;
+        const char *given = folders[1] ? arena_printf(l->scratch, "\"%s\", ", folders[1]) : "";
+        int r = own && given ? template_locate(l, folders, name, ret_file) : -ENOMEM;
 
-        if (r < 0)
-                return r;
-        if (!file) {
+        if (r == 0 && !*ret_file)
                 source_error(&l->source, pos,
-                             "%s: no template \"%s\": there is no %s.conf in \"%s\"%s%s%s or \"%s\"",
-                             PLACE(l), t->name, t->name, own, folders[1] ? ", \"" : "",
-                             folders[1] ? folders[1] : "", folders[1] ? "\"" : "", folders[2]);
-                return 0;
-        }
+                             "%s: no template \"%s\": there is no %s.conf in %s\"%s\" or \"%s\"", PLACE(l),
+                             name, name, given, own, MBGATE_TEMPLATE_DIR);
+        return r;
+}
+
+static int template_add(struct loader *l, const char *name, source_pos pos, struct template **ret_template)
+{
+        struct template *t;
+        const char *file;
+        int r = template_file(l, name, pos, &file);
+
+        if (r < 0 || !file)
+                return r;
+        t = arena_alloc(l->scratch, sizeof(*t));
+        if (!t)
+                return -ENOMEM;
+        t->name = name;
         r = tree_read(&l->source, file, pos, &t->root);
+        if (r < 0 && r != -EINVAL)
+                return r;
         t->is_good = r == 0;
         if (t->is_good)
                 template_check(l, t->name, &t->root);
-        return r == -EINVAL ? 0 : r;
+        t->next = l->templates;
+        l->templates = *ret_template = t;
+        return 0;
 }
 
 int template_get(struct loader *l, const char *name, source_pos pos, const struct tree **ret_root)
 {
         struct template *t = template_find(l, name);
+        int r = 0;
 
-        if (!t) {
-                int r;
-
-                if (!*name || *name == '.' || strchr(name, '/')) {
-                        source_error(&l->source, pos,
-                                     "%s: template \"%s\" must be the name of a file without folder and "
-                                     "without .conf",
-                                     PLACE(l), name);
-                        return 0;
-                }
-                t = arena_alloc(l->scratch, sizeof(*t));
-                if (!t)
-                        return -ENOMEM;
-                t->name = name;
-                r = template_read(l, t, pos);
-                if (r < 0)
-                        return r;
-                t->next = l->templates;
-                l->templates = t;
+        if (!*name || *name == '.' || strchr(name, '/')) {
+                source_error(
+                        &l->source, pos,
+                        "%s: template \"%s\" must be the name of a file without folder and without .conf",
+                        PLACE(l), name);
+                return 0;
         }
-        if (t->is_good)
+        if (!t)
+                r = template_add(l, name, pos, &t);
+        if (r == 0 && t && t->is_good)
                 *ret_root = &t->root;
-        return 0;
+        return r;
 }

@@ -18,13 +18,16 @@ static void topic_check(struct loader *l, const char *key, const char *topic)
                              PLACE(l), key, topic);
 }
 
-/* Enters a topic with what it means; `key` says where it stands. Reports one that is taken. −ENOMEM. */
+/*
+ * Enters a topic with what it means; `key` says where it stands. Reports one that is taken: once for a thing,
+ * as its other topics will be taken for the same reason. −ENOMEM.
+ */
 static int topic_claim(struct loader *l, const char *key, const char *topic, const char *meaning)
 {
         const struct names_use *use;
         char where[SOURCE_NAME_BYTES];
 
-        if (!*topic)
+        if (!*topic || l->no_topics)
                 return 0;
         use = names_find(&l->topics, topic);
         if (!use)
@@ -33,6 +36,7 @@ static int topic_claim(struct loader *l, const char *key, const char *topic, con
         source_error(&l->source, loader_own_pos(l, key),
                      "%s: its %s \"%s\" is the %s of %s already: give one of them another", PLACE(l), meaning,
                      topic, (const char *)use->thing, source_name(&l->source, use->pos, where));
+        l->no_topics = true;
         return 0;
 }
 
@@ -116,7 +120,7 @@ static int topics_of_object(struct loader *l, const struct conf_point *p)
         static const char meaning[] = "object topic";
         const struct names_use *use = names_find(&l->topics, p->device->topic);
 
-        if (use && use->thing == meaning && use->pos == loader_pos(l, "points"))
+        if (l->no_topics || (use && use->thing == meaning && use->pos == loader_pos(l, "points")))
                 return 0;
         if (use)
                 return topic_claim(l, "name", p->device->topic, meaning);

@@ -40,6 +40,9 @@ MUST_CHECK int conf_dump(const struct conf *conf, FILE *out);
 /* Writes the section of mbgated.conf(5) that describes every key, in mdoc(7), from the schema table. */
 MUST_CHECK int conf_document(FILE *out);
 
+/* Writes etc/mbgated.conf: all keys with help and default, commented out. −errno of the stream. */
+MUST_CHECK int conf_annotate(FILE *out);
+
 /* What SIGHUP must do for a bus or link, by comparison of two configurations. */
 enum conf_change {
         CONF_SAME,    /* nothing that this part sees has changed */
