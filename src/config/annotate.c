@@ -78,16 +78,15 @@ static void annotate_group(const struct annotate *a, const struct schema_key *k)
         bool is_there = k->section == SCHEMA_TOP && k->arg != SCHEMA_BROKER;
         const char *hash = is_there || !*a->mark ? "" : "#";
 
+        struct buf lead = BUF_ON(inner.lead);
+
         (void)fprintf(a->out, "%s%s%s = %s\n", a->lead, hash, k->name, is_list ? "(" : "{");
-        if (is_there && !is_list) {
+        buf_printf(&lead, "%s%s  ", a->lead, hash);
+        if (is_list) {
+                (void)fprintf(a->out, "%s%s{\n", inner.lead, is_there ? "#" : "");
+                buf_printf(&lead, "%s  ", is_there ? "#" : "");
+        } else if (is_there) {
                 inner.mark = "#";
-                (void)snprintf(inner.lead, sizeof(inner.lead), "%s  ", a->lead);
-        } else if (is_list) {
-                (void)fprintf(a->out, "%s%s  %s{\n", a->lead, hash, is_there ? "#" : "");
-                (void)snprintf(inner.lead, sizeof(inner.lead), "%s%s  %s  ", a->lead, hash,
-                               is_there ? "#" : "");
-        } else {
-                (void)snprintf(inner.lead, sizeof(inner.lead), "%s%s  ", a->lead, hash);
         }
         annotate_section(&inner, (enum schema_section)k->arg);
         if (is_list)
