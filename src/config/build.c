@@ -614,8 +614,6 @@ static int build_buses(struct loader *l, const struct tree *root, const struct p
                 r = build_bus(l, &items[i], proto, &names, b);
         }
         l->place = NULL;
-        if (r == 0 && c->n_buses == 0 && (n > 0 || !tree_get(root, "buses")))
-                source_warning(&l->source, 0, "there are no buses, so nothing is read");
         return r;
 }
 
@@ -793,6 +791,16 @@ static int build_prototype(struct loader *l, struct prototype *proto)
         return r;
 }
 
+static void warn_of_nothing(struct loader *l)
+{
+        const struct conf *c = l->conf;
+
+        if (c->n_buses == 0)
+                source_warning(&l->source, 0, "there are no buses, so nothing is read");
+        if (c->n_links == 0 && !c->broker.on)
+                source_warning(&l->source, 0, "there are no links and no broker, so nothing is published");
+}
+
 int build_conf(struct loader *l, const struct tree *root)
 {
         struct prototype proto = { 0 };
@@ -809,5 +817,7 @@ int build_conf(struct loader *l, const struct tree *root)
                 r = build_links(l, root);
         if (r == 0)
                 r = build_broker(l, root);
+        if (l->source.n_errors == 0)
+                warn_of_nothing(l);
         return r < 0 ? r : build_index(l);
 }

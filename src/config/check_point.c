@@ -156,11 +156,11 @@ static void check_scale(struct loader *l, struct conf_point *p)
                 f->scale = 1;
         }
         if (!is_number) { /* inherited ones are meant for numbers */
-                if (loader_own(l, "scale") || loader_own(l, "offset"))
-                        POINT_ERROR(l, loader_own(l, "scale") ? "scale" : "offset",
-                                    "scale and offset are for numbers, this "
-                                    "is a %s",
-                                    PLACE(l), f->type == VALUE_TYPE_BOOL ? "bool" : "string");
+                const char *key = loader_own(l, "scale") && f->scale != 1.0 ? "scale" : "offset";
+
+                if (loader_own(l, key) && (f->scale != 1.0 || f->offset != 0.0))
+                        POINT_ERROR(l, key, "scale and offset are for numbers, this is a %s", PLACE(l),
+                                    f->type == VALUE_TYPE_BOOL ? "bool" : "string");
                 f->scale = 1;
                 f->offset = 0;
                 f->decimals = 0;

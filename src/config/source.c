@@ -275,8 +275,9 @@ static bool is_number_char(char c)
 }
 
 /*
- * An integer literal beyond 32 bits without its L is wrapped silently by libconfig 1.5: the L is put there;
- * one beyond 64 bits is an error. Reals pass as they are.
+ * Integers go on in decimal and with an L: libconfig 1.5 wraps what has more than 32 bits and no L silently,
+ * and wants the elements of an array to be all with or all without it. Beyond 64 bits is an error. Reals pass
+ * as they are.
  */
 static int scan_number(struct scan *sc)
 {
@@ -286,7 +287,6 @@ static int scan_number(struct scan *sc)
         char text[32] = "";
         char *end;
         long long v;
-        int r;
 
         if (!is_hex && n > 0 && (sc->p[n - 1] | 0x20) == 'e') /* the sign of an exponent */
                 n = scan_run(sc, n + (scan_peek(sc, n) == '-' || scan_peek(sc, n) == '+'), is_number_char);
@@ -301,10 +301,9 @@ static int scan_number(struct scan *sc)
                 sc->p += n;
                 return source_put(sc->out, "0", 1);
         }
-        r = scan_copy(sc, n);
-        if (r < 0 || *end == 'L' || (v >= INT32_MIN && v <= INT32_MAX))
-                return r;
-        return source_put(sc->out, "L", 1);
+        sc->p += n;
+        (void)snprintf(text, sizeof(text), "%lldL", v);
+        return source_put(sc->out, text, strlen(text));
 }
 
 /* The file named by @include at sc->p, if it is one: libconfig wants it first on its line. */
@@ -383,6 +382,8 @@ static int scan_plain(struct scan *sc)
         }
         if (is_digit(c) || ((c == '-' || c == '+') && is_digit(next)))
                 return scan_number(sc);
+        if (c == '.') /* a real without its 0 */
+                return scan_copy(sc, scan_run(sc, 1, is_number_char));
         r = scan_copy(sc, 1);
         if (c == ',' && r == 0)
                 sc->comma = sc->out->len_bytes;

@@ -9,6 +9,14 @@
 
 #include "loader.h"
 
+/* What goes between a topic and its next level: one '/', also when it ends in one. */
+static const char *slash_after(const char *base)
+{
+        size_t n = strlen(base);
+
+        return n > 0 && base[n - 1] == '/' ? "" : "/";
+}
+
 /* Reports a topic from the file that is none. */
 static void topic_check(struct loader *l, const char *key, const char *topic)
 {
@@ -47,7 +55,7 @@ static int topic_default(struct loader *l, const char *key, char **topic, const 
                 topic_check(l, key, *topic);
                 return 0;
         }
-        *topic = arena_printf(l->arena, "%s/%s", base, level);
+        *topic = arena_printf(l->arena, "%s%s%s", base, slash_after(base), level);
         return *topic ? 0 : -ENOMEM;
 }
 
@@ -81,9 +89,11 @@ static int topics_of_send_interval(struct loader *l, struct conf_device *d)
         int r = topics_take(l, "send_interval_topic", &d->send_interval_topic, d->topic, "send_interval/set",
                             "send interval topic");
 
+        d->send_interval_topic_short = l->empty;
         if (r < 0 || loader_own(l, "send_interval_topic"))
                 return r;
-        d->send_interval_topic_short = arena_printf(l->arena, "%s/send_interval", d->topic);
+        d->send_interval_topic_short =
+                arena_printf(l->arena, "%s%ssend_interval", d->topic, slash_after(d->topic));
         if (!d->send_interval_topic_short)
                 return -ENOMEM;
         return topic_claim(l, "send_interval_topic", d->send_interval_topic_short, "send interval topic");
@@ -108,7 +118,8 @@ static int topics_take_sub(struct loader *l, const struct conf_point *p, const c
         if (loader_own(l, key)) {
                 topic_check(l, key, *topic);
         } else {
-                *topic = arena_printf(l->arena, "%s/%s/%s", p->device->topic, p->name, what);
+                *topic = arena_printf(l->arena, "%s%s%s/%s", p->device->topic, slash_after(p->device->topic),
+                                      p->name, what);
                 r = *topic ? 0 : -ENOMEM;
         }
         return r < 0 ? r : topic_claim(l, key, *topic, meaning);
