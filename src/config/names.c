@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#define HASH_NONFATAL_OOM 1
+#define HASH_NONFATAL_OOM              1
+#define HASH_FUNCTION(text, len, hash) ((hash) = text_hash((text), (len)))
 
 #include <errno.h>
 #include <string.h>
 
 #include <uthash.h>
+
+#include "mbgate/base/text.h"
 
 #include "names.h"
 

@@ -72,6 +72,7 @@ static void *source_grow(void *array, size_t n, size_t *size, size_t item_bytes)
         return p;
 }
 
+PRINTF_LIKE(4, 0)
 static void source_find(struct source *s, source_pos pos, bool is_error, const char *fmt, va_list ap)
 {
         struct source_finding *f = source_grow(s->findings, s->n_findings, &s->findings_size, sizeof(*f));
