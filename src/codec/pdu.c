@@ -59,7 +59,7 @@ const char *pdu_exception_name(unsigned code)
 
 void pdu_read_request(struct pdu *ret, enum pdu_function function, uint16_t address, uint16_t count)
 {
-        bool is_bits = function == PDU_READ_COILS || function == PDU_READ_DISCRETE;
+        UNUSED bool is_bits = function == PDU_READ_COILS || function == PDU_READ_DISCRETE;
 
         assert(is_bits || function == PDU_READ_HOLDING || function == PDU_READ_INPUT);
         assert(count >= 1 && count <= (is_bits ? PDU_READ_BITS_MAX : PDU_READ_REGS_MAX));
