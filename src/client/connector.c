@@ -65,6 +65,11 @@ void connector_online(struct connector *c, uint64_t now_us, struct connector_rec
         c->last_failure = 0;
 }
 
+bool connector_is_flapping(const struct connector *c)
+{
+        return c->n_quick_losses > CONNECTOR_QUICK_LOSSES;
+}
+
 /* Counts connections that ended right after CONNACK; true when there have been too many in a row. */
 static bool connector_flaps(struct connector *c, enum connector_failure failure, uint64_t now_us)
 {
@@ -74,7 +79,17 @@ static bool connector_flaps(struct connector *c, enum connector_failure failure,
                 c->n_quick_losses = 0;
                 return false;
         }
-        return ++c->n_quick_losses > CONNECTOR_QUICK_LOSSES;
+        c->n_quick_losses++;
+        return connector_is_flapping(c);
+}
+
+bool connector_has_settled(struct connector *c, uint64_t now_us)
+{
+        if (c->state != CONNECTOR_ONLINE || !connector_is_flapping(c) ||
+            now_us - c->accepted_us <= CONNECTOR_QUICK_LOSS_US)
+                return false;
+        c->n_quick_losses = 0;
+        return true;
 }
 
 static uint64_t connector_pause_us(struct connector *c, enum connector_failure failure, bool is_flapping)

@@ -92,6 +92,12 @@ bool connector_is_overdue(const struct connector *c, uint64_t now_us);
 void connector_accepted(struct connector *c, uint64_t now_us);
 void connector_online(struct connector *c, uint64_t now_us, struct connector_recovery *ret);
 
+/* Thrown out more than CONNECTOR_QUICK_LOSSES times in a row. */
+bool connector_is_flapping(const struct connector *c);
+
+/* Once, when a connection outlives CONNECTOR_QUICK_LOSS_US after such a row: the row is over. */
+bool connector_has_settled(struct connector *c, uint64_t now_us);
+
 /* `code` tells failures of one kind apart: a reason code, an errno. */
 void connector_failed(struct connector *c, enum connector_failure failure, int code, uint64_t now_us,
                       struct connector_verdict *ret);

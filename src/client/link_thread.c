@@ -115,10 +115,11 @@ static bool thread_is_known_poison(struct link_thread *t, const struct message *
 
 static void thread_poison(struct link_thread *t, const struct message *m, const char *reason)
 {
+        enum log_level level = thread_is_known_poison(t, m) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING;
+
         link_core_count(&t->core->n_dropped, 1);
-        log_at(thread_is_known_poison(t, m) ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, &t->fields,
-               "link %s: a message on %s was refused for good and is dropped: %s", t->conf->name, m->topic,
-               reason);
+        log_at(level, &t->fields, "link %s: a message on %s was refused for good and is dropped: %s",
+               t->conf->name, m->topic, reason);
 }
 
 static void thread_on_done(void *user, int mid, unsigned reason)
@@ -422,17 +423,20 @@ static void thread_accepted(struct link_thread *t, uint64_t now_us)
 static void thread_online(struct link_thread *t, uint64_t now_us)
 {
         struct connector_recovery recovery;
+        enum log_level level;
 
         connector_online(&t->connector, now_us, &recovery);
         link_core_count(&t->core->n_connects, 1);
+        /* One that is thrown out again and again has been told of; the next news is that it stays. */
+        level = connector_is_flapping(&t->connector) ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
         if (recovery.n_failures > 0)
-                log_info(&t->fields,
-                         "link %s: connected to %s:%u (%s), back after %" PRIu64 " s and %u failures",
-                         t->conf->name, t->conf->host, t->conf->port, mqtt_session_describe(t->session),
-                         recovery.duration_us / USEC_PER_SEC, recovery.n_failures);
+                log_at(level, &t->fields,
+                       "link %s: connected to %s:%u (%s), back after %" PRIu64 " s and %u failures",
+                       t->conf->name, t->conf->host, t->conf->port, mqtt_session_describe(t->session),
+                       recovery.duration_us / USEC_PER_SEC, recovery.n_failures);
         else
-                log_info(&t->fields, "link %s: connected to %s:%u (%s)", t->conf->name, t->conf->host,
-                         t->conf->port, mqtt_session_describe(t->session));
+                log_at(level, &t->fields, "link %s: connected to %s:%u (%s)", t->conf->name, t->conf->host,
+                       t->conf->port, mqtt_session_describe(t->session));
         thread_set_state(t, LINK_ONLINE, "");
 }
 
@@ -577,6 +581,9 @@ static void thread_step(struct link_thread *t, uint64_t now_us)
                 thread_resolve(t);
         if (t->connector.state == CONNECTOR_CONNECTING)
                 thread_step_connecting(t, now_us);
+        if (connector_has_settled(&t->connector, now_us))
+                log_info(&t->fields, "link %s: connected to %s:%u, and it holds", t->conf->name,
+                         t->conf->host, t->conf->port);
         thread_pump(t, now_us);
         thread_step_stopping(t, now_us);
 }

@@ -26,7 +26,10 @@
 /* libmosquitto may ask for writability with nothing to write (after TLS renegotiation): never spin on it. */
 #define WRITE_PAUSE_US UINT64_C(5000)
 /* Packets that may still lie in a connection that is dropped. */
-#define DROP_READS_MAX      1000
+#define DROP_READS_MAX 1000
+/* Above what brokers use by themselves: mosquitto 2.0.11 can go over a limit of 20, which would end the
+ * connection. */
+#define RECEIVE_MAX         1000
 #define REMAINING_MAX_BYTES UINT32_C(268435455) /* MQTT 5.0 §2.1.4 */
 
 struct mqtt_session {
@@ -325,6 +328,8 @@ static int session_set_up(struct mqtt_session *s, const struct message *will)
                 rc = mosquitto_int_option(s->mosq, MOSQ_OPT_TCP_NODELAY, 1);
         if (rc == MOSQ_ERR_SUCCESS)
                 rc = mosquitto_int_option(s->mosq, MOSQ_OPT_SEND_MAXIMUM, MQTT_SESSION_INFLIGHT_MAX);
+        if (rc == MOSQ_ERR_SUCCESS)
+                rc = mosquitto_int_option(s->mosq, MOSQ_OPT_RECEIVE_MAXIMUM, RECEIVE_MAX);
         if (rc == MOSQ_ERR_SUCCESS && s->conf->username[0])
                 rc = mosquitto_username_pw_set(s->mosq, s->conf->username,
                                                session_or_null(s->conf->password));
