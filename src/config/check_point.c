@@ -189,7 +189,7 @@ static struct range raw_range(const struct conf_point *p)
         case VALUE_TYPE_FLOAT64: return (struct range){ -DBL_MAX, DBL_MAX };
         case VALUE_TYPE_BCD16: return (struct range){ 0, 9999 };
         case VALUE_TYPE_BCD32: return (struct range){ 0, 99999999 };
-        case VALUE_TYPE_BOOL: return (struct range){ 0, f->has_bits ? ldexp(1, (int)width) - 1 : 1 };
+        case VALUE_TYPE_BOOL: return (struct range){ 0, 1 };
         case VALUE_TYPE_STRING: return (struct range){ 0, 0 };
         case VALUE_TYPE_INT16:
         case VALUE_TYPE_UINT16:
@@ -286,7 +286,7 @@ static void check_map(struct loader *l, const struct conf_point *p)
 static void check_invalid(struct loader *l, struct conf_point *p)
 {
         const struct value_format *f = &p->format;
-        unsigned width = point_width(p);
+        unsigned width = f->has_bits ? f->bit_hi - f->bit_lo + 1 : point_width(p);
 
         if (f->n_invalid && (is_bit_area(p) || width == 0)) {
                 if (loader_own(l, "invalid"))
