@@ -5,8 +5,9 @@
 #include "mbgate/base/byteorder.h"
 #include "mbgate/codec/rtu.h"
 
-#define RTU_OVERHEAD_BYTES 3 /* unit and CRC around a PDU */
-#define RTU_ADU_MIN_BYTES  4
+#define RTU_OVERHEAD_BYTES  3 /* unit and CRC around a PDU */
+#define RTU_ADU_MIN_BYTES   4
+#define RTU_EXCEPTION_BYTES 5
 
 /* What stands at one place of the window. */
 enum rtu_sight {
@@ -142,20 +143,33 @@ static bool rtu_expects_copy(const struct rtu_matcher *m)
         return m->echo != RTU_ECHO_OFF && !m->scan.echo_seen && m->n_request_adu > 0;
 }
 
-/* A reply of unknown length to our request: the shortest run of bytes with a right CRC. */
-static enum rtu_sight rtu_look_unknown(const struct rtu_matcher *m, const uint8_t *p, size_t n,
-                                       size_t *ret_len)
+/* The shortest run of bytes with a right CRC, from n_min to n_max bytes. */
+static enum rtu_sight rtu_look_run(const struct rtu_matcher *m, const uint8_t *p, size_t n, size_t n_min,
+                                   size_t n_max, size_t *ret_len)
 {
         uint16_t crc = 0xFFFF;
 
-        for (size_t i = 0; i < n && i < RTU_ADU_MAX_BYTES; i++) {
+        for (size_t i = 0; i < n && i < n_max; i++) {
                 crc = rtu_crc_add(crc, p[i]);
-                if (crc == 0 && i + 1 >= RTU_ADU_MIN_BYTES) {
+                if (crc == 0 && i + 1 >= n_min) {
                         *ret_len = i + 1;
                         return rtu_judge(m, p, i + 1);
                 }
         }
-        return n < RTU_ADU_MAX_BYTES ? RTU_SIGHT_PENDING : RTU_SIGHT_NOTHING;
+        return n < n_max ? RTU_SIGHT_PENDING : RTU_SIGHT_NOTHING;
+}
+
+/* The reply of our unit to a function whose reply tells no length, or an exception to it. */
+static enum rtu_sight rtu_look_unknown(const struct rtu_matcher *m, const uint8_t *p, size_t n,
+                                       size_t *ret_len)
+{
+        uint8_t function = m->request.bytes[0];
+
+        if (p[1] == function)
+                return rtu_look_run(m, p, n, RTU_ADU_MIN_BYTES, RTU_ADU_MAX_BYTES, ret_len);
+        if (p[1] == (function | PDU_EXCEPTION_FLAG))
+                return rtu_look_run(m, p, n, RTU_EXCEPTION_BYTES, RTU_EXCEPTION_BYTES, ret_len);
+        return RTU_SIGHT_NOTHING;
 }
 
 /* Takes the candidate length of a PDU, as pdu_…_bytes() tell it, into account. */
@@ -205,8 +219,7 @@ static enum rtu_sight rtu_look(const struct rtu_matcher *m, const uint8_t *p, si
                         return RTU_SIGHT_PENDING;
         }
         sight = rtu_look_known(m, p, n, ret_len);
-        if (sight == RTU_SIGHT_NOTHING && m->request.n_bytes > 0 && m->n_reply == 0 && p[0] == m->unit &&
-            p[1] == m->request.bytes[0])
+        if (sight == RTU_SIGHT_NOTHING && m->request.n_bytes > 0 && m->n_reply == 0 && p[0] == m->unit)
                 sight = rtu_look_unknown(m, p, n, ret_len);
         return sight;
 }
@@ -219,7 +232,7 @@ static void rtu_count_broken(struct rtu_matcher *m, const uint8_t *p, size_t n)
         if (m->request.n_bytes == 0 || n < 2 || p[0] != m->unit)
                 return;
         if (p[1] == (m->request.bytes[0] | PDU_EXCEPTION_FLAG))
-                len = 2 + RTU_OVERHEAD_BYTES;
+                len = RTU_EXCEPTION_BYTES;
         else if (!rtu_looks_like_reply(m, p, n))
                 return;
         m->scan.of_device_seen = true;
@@ -285,7 +298,8 @@ static enum rtu_match rtu_take(struct rtu_matcher *m, const uint8_t *p, size_t l
         }
         ret_reply->n_bytes = len - RTU_OVERHEAD_BYTES;
         memcpy(ret_reply->bytes, p + 1, ret_reply->n_bytes);
-        return p[1] == (m->request.bytes[0] | PDU_EXCEPTION_FLAG) ? RTU_MATCH_EXCEPTION : RTU_MATCH_REPLY;
+        return pdu_is_exception(&m->request, ret_reply->bytes, ret_reply->n_bytes) ? RTU_MATCH_EXCEPTION
+                                                                                   : RTU_MATCH_REPLY;
 }
 
 static enum rtu_match rtu_scan(struct rtu_matcher *m, bool is_last, struct pdu *ret_reply)

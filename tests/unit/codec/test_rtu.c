@@ -575,6 +575,14 @@ static void test_unknown_function(void **state)
         assert_int_equal(o.match, RTU_MATCH_MORE);
         o = run_all(&l, &bare, RTU_ECHO_OFF);
         assert_int_equal(o.match, RTU_MATCH_REPLY);
+        l.n = 0;
+        LINE_FRAME(&l, UNIT, 0xC2, 1);
+        o = run_all(&l, &bare, RTU_ECHO_AUTO);
+        assert_int_equal(o.match, RTU_MATCH_EXCEPTION);
+        l.bytes[4] ^= 1;
+        o = run_all(&l, &bare, RTU_ECHO_AUTO);
+        assert_int_equal(o.match, RTU_MATCH_MORE);
+        assert_int_equal(o.counts.n_crc, 1);
 }
 
 static void test_listening(void **state)
