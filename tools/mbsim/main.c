@@ -146,7 +146,9 @@ static bool plays_on_tcp(const struct options *o, const struct conf_bus *conf)
 {
         if (o->tcp || o->rtu_tcp)
                 return true;
-        return conf && conf->kind != CONF_PORT_SERIAL && !o->link && !o->link_dir;
+        if (!conf || conf->kind == CONF_PORT_SERIAL || o->link)
+                return false;
+        return !o->link_dir || host_is_loopback(conf->host);
 }
 
 static int bus_open(struct program *p, struct simbus *bus, const struct conf_bus *conf)

@@ -44,7 +44,7 @@ static const char usage_text[] =
         "      --chunk N           deliver replies N characters at a time, 14; 0: in one piece at their end\n"
         "      --speed FACTOR      everything FACTOR times as fast\n"
         "      --strict            ignore requests that begin less than t3.5 after the last byte\n"
-        "      --spin US           meet last bytes by looking at the clock for the last US, 100; 0: never\n"
+        "      --spin US           meet last bytes by looking at the clock for the last US, 200; 0: never\n"
         "\n"
         "Faults\n"
         "      --fault KIND[:PARAMETER][@SELECTOR,...]\n"
@@ -302,7 +302,7 @@ static int options_check(const struct options *o)
 
 int options_parse(int argc, char **argv, struct options *ret)
 {
-        struct options o = { .pace = -1, .chunk = 14, .spin_us = 100, .speed = 1, .seed = 1 };
+        struct options o = { .pace = -1, .chunk = 14, .spin_us = 200, .speed = 1, .seed = 1 };
         int id;
 
         while ((id = getopt_long(argc, argv, "b:r:h", long_options, NULL)) != -1) {

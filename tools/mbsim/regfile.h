@@ -6,7 +6,7 @@
  *   holding 0 = 215                                 # a number, -32768..65535
  *   holding 10..59 = address
  *   input 3 float32 CDAB = sine 0..100 period 60
- *   holding 40 string 16 ro = "hello"
+ *   holding 60 string 16 ro = "hello"
  *   coil 2 = 1
  */
 #ifndef MBSIM_REGFILE_H
