@@ -14,6 +14,7 @@
 #include "source.h"
 
 #define SOURCE_MAX_BYTES     (64u << 20) /* of all text: some 500 000 points */
+#define SOURCE_BRACKETS      64          /* kept, to say which one is not closed */
 #define SOURCE_REPEAT_WINDOW 256
 #define SOURCE_INCLUDE_DEPTH 10 /* libconfig's own limit */
 
@@ -24,11 +25,19 @@ enum scan_state {
         SCAN_STRING,
 };
 
+struct source_bracket {
+        char open;
+        source_pos pos;
+};
+
 struct source_out {
         char *data;
         size_t len_bytes, size_bytes;
         source_pos base;
         uint32_t n_lines;
+        struct source_bracket brackets[SOURCE_BRACKETS];
+        size_t n_brackets; /* may be more than are kept */
+        bool is_broken;    /* a finding says why it cannot be parsed */
 };
 
 struct scan {
@@ -344,11 +353,55 @@ static int scan_include(struct scan *sc, bool *ret_done)
         return source_begin_segment(sc->source, scan_pos(sc), sc->file, sc->line);
 }
 
-/* A comma before a closing bracket, an error for libconfig 1.5 and fine for 1.7: taken out. */
-static void scan_closing(struct scan *sc)
+static void scan_open(struct scan *sc, char c)
 {
-        if (sc->comma)
-                sc->out->data[sc->comma - 1] = ' ';
+        struct source_out *o = sc->out;
+
+        if (o->n_brackets < SOURCE_BRACKETS)
+                o->brackets[o->n_brackets] = (struct source_bracket){ c, scan_pos(sc) };
+        o->n_brackets++;
+}
+
+static char closing_of(char open)
+{
+        return open == '(' ? ')' : open == '[' ? ']' : '}';
+}
+
+/* Checks that a bracket closes the one that was opened last: libconfig would only say that something is
+ * wrong. */
+static void scan_close(struct scan *sc, char c)
+{
+        struct source_out *o = sc->out;
+        size_t n = o->n_brackets;
+        char where[SOURCE_NAME_BYTES];
+
+        if (sc->comma) /* a comma before it, an error for libconfig 1.5 and fine for 1.7: taken out */
+                o->data[sc->comma - 1] = ' ';
+        o->n_brackets -= n > 0;
+        if (o->is_broken || n > SOURCE_BRACKETS)
+                return;
+        if (n > 0 && c == closing_of(o->brackets[n - 1].open))
+                return;
+        o->is_broken = true;
+        if (n == 0)
+                source_error(sc->source, scan_pos(sc), "there is nothing open that this %c could close", c);
+        else
+                source_error(sc->source, scan_pos(sc),
+                             "there is a %c here, but the %c of %s is still open: a %c is missing", c,
+                             o->brackets[n - 1].open, source_name(sc->source, o->brackets[n - 1].pos, where),
+                             closing_of(o->brackets[n - 1].open));
+}
+
+/* At the end of all files. */
+static void source_check_brackets(struct source *s, struct source_out *o)
+{
+        size_t n = o->n_brackets;
+
+        if (o->is_broken || n == 0 || n > SOURCE_BRACKETS)
+                return;
+        o->is_broken = true;
+        source_error(s, o->brackets[n - 1].pos, "the %c that is opened here is never closed: a %c is missing",
+                     o->brackets[n - 1].open, closing_of(o->brackets[n - 1].open));
 }
 
 static int scan_begin(struct scan *sc, enum scan_state state, size_t n_bytes)
@@ -369,8 +422,10 @@ static int scan_plain(struct scan *sc)
                 return scan_begin(sc, SCAN_LINE_COMMENT, 1);
         if (c == '/' && (next == '/' || next == '*'))
                 return scan_begin(sc, next == '/' ? SCAN_LINE_COMMENT : SCAN_BLOCK_COMMENT, 2);
+        if (c == '(' || c == '[' || c == '{')
+                scan_open(sc, c);
         if (c == ')' || c == ']' || c == '}')
-                scan_closing(sc);
+                scan_close(sc, c);
         sc->comma = 0;
         if (c == '"')
                 return scan_begin(sc, SCAN_STRING, 1);
@@ -477,8 +532,7 @@ static int scan_end(struct scan *sc)
         if (sc->state == SCAN_BLOCK_COMMENT)
                 source_error(sc->source, sc->state_pos,
                              "the comment that begins in this line is never closed: */ is missing");
-        if (sc->state == SCAN_STRING || sc->state == SCAN_BLOCK_COMMENT)
-                return -EINVAL;
+        sc->out->is_broken |= sc->state == SCAN_STRING || sc->state == SCAN_BLOCK_COMMENT;
         return scan_newline(sc);
 }
 
@@ -525,6 +579,9 @@ int source_read(struct source *s, const char *file, source_pos asked, char **ret
         }
         if (r < 0)
                 return r;
+        source_check_brackets(s, &out);
+        if (out.is_broken)
+                return -EINVAL;
         text = arena_copy_bytes(s->arena, data, out.len_bytes);
         if (!text)
                 return -ENOMEM;
