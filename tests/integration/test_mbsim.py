@@ -32,7 +32,7 @@ from pymodbus.transaction import ModbusRtuFramer  # noqa: E402
 
 
 def find_mbsim():
-    build = os.environ.get("MBGATE_BUILD_DIR")
+    build = os.environ.get("MBGATE_BUILD")
     for path in ([os.path.join(build, "tools/mbsim/mbsim")] if build else []) + [os.environ.get("MBSIM", "")]:
         if path and os.access(path, os.X_OK):
             return path

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""SIGHUP: what changed is changed, the rest does not notice; a bad file changes nothing."""
+
+import pytest
+
+import harness
+
+
+def plan(folder, broker_port, *, scale="1", unit=1, extra="", interval_ms=200, name="r0"):
+    """Bus a has dev1, whose first point can be varied; bus b has dev2 and stays."""
+    points = [f'{{ name = "{name}"; holding = 0; type = "uint16"; scale = {scale}; }}', *harness.registers(1, 4)]
+    a = harness.bus(folder / "a", [harness.device("dev1", unit, points, f"interval_ms = {interval_ms};"),
+                                   *([extra] if extra else [])], name="a")
+    b = harness.bus(folder / "b", [harness.device("dev2", 2, harness.registers(0, 5), "interval_ms = 200;")], name="b")
+    return harness.conf([a, b], harness.link(broker_port))
+
+
+@pytest.fixture
+def running(folder, broker, mqtt, start_sim, start_gateway):
+    def make():
+        text = plan(folder, broker.port)
+        (folder / "sim.conf").write_text(plan(folder, broker.port, extra=harness.device(
+            "dev3", 3, harness.registers(0, 5))))
+        sim = start_sim("--values", "unit-address", "--sparse-ok", folder / "sim.conf")
+        sim.wait_ready(2)
+        gateway = start_gateway(text)
+        mqtt.wait("mbgate/dev1/r4", "1004")
+        mqtt.wait("mbgate/dev2/r4", "2004")
+        return gateway, sim
+    return make
+
+
+def closings(sim, bus):
+    return [line for line in sim.csv_file.read_text().splitlines() if f",{bus},--," in line and "closed" in line]
+
+
+def connections(broker):
+    return len([line for line in broker.process.lines if "New client connected" in line and "mbgate" in line])
+
+
+def test_a_changed_point_and_nothing_else(folder, broker, mqtt, running):
+    gateway, sim = running()
+    before = connections(broker)
+    start = mqtt.mark()
+    gateway.reload(plan(folder, broker.port, scale="0.1"))
+    mqtt.wait("mbgate/dev1/r0", "100.0", start)
+    requests = sim.stats(1)["requests"]
+    harness.wait_until(lambda: sim.stats(1)["requests"] > requests + 3, "bus b goes on")
+    assert closings(sim, "a") == [] and closings(sim, "b") == []
+    assert connections(broker) == before
+    assert mqtt.find("mbgate/status", "offline") is None
+    assert mqtt.find("mbgate/dev2/availability", "offline") is None
+    # What did not change was not published again.
+    assert mqtt.values("mbgate/dev2/r4", start) == []
+
+
+def test_a_new_device_and_one_less(folder, broker, mqtt, new_mqtt, running):
+    gateway, sim = running()
+    gateway.reload(plan(folder, broker.port, extra=harness.device("dev3", 3, harness.registers(0, 5))))
+    mqtt.wait("mbgate/dev3/r4", "3004")
+    mqtt.wait("mbgate/dev3/availability", "online")
+    gateway.reload(plan(folder, broker.port))
+    # Its retained topics are cleared: who comes now sees none.
+    mqtt.wait("mbgate/dev3/r4", "")
+    mqtt.wait("mbgate/dev3/availability", "")
+    late = new_mqtt(broker.port)
+    late.wait("mbgate/dev1/r4", "1004")
+    assert late.find("mbgate/dev3/r4") is None
+
+
+def test_a_renamed_point(folder, broker, mqtt, running):
+    gateway, _ = running()
+    gateway.reload(plan(folder, broker.port, name="level"))
+    mqtt.wait("mbgate/dev1/level", "1000")
+    mqtt.wait("mbgate/dev1/r0", "")
+
+
+def test_another_unit(folder, broker, mqtt, running):
+    gateway, _ = running()
+    gateway.reload(plan(folder, broker.port, unit=3))
+    mqtt.wait("mbgate/dev1/r4", "3004")
+
+
+def test_another_broker(folder, broker, start_broker, new_mqtt, running):
+    gateway, sim = running()
+    other = start_broker()
+    gateway.reload(plan(folder, other.port))
+    mqtt = new_mqtt(other.port)
+    mqtt.wait("mbgate/dev1/r4", "1004")
+    mqtt.wait("mbgate/status", "online")
+    assert new_mqtt(broker.port).wait("mbgate/status").text == "offline"
+    assert closings(sim, "a") == [] and closings(sim, "b") == []
+
+
+def test_a_bad_file_changes_nothing(folder, broker, mqtt, running):
+    gateway, sim = running()
+    before = connections(broker)
+    line = len(gateway.process.lines)
+    gateway.reload(plan(folder, broker.port).replace("baud", "bauds", 1).replace("unit_id = 2", "unit_id = 2222"))
+    gateway.wait_line(r'mbgated\.conf:\d+: error: .*bauds', line)
+    gateway.wait_line(r"mbgated\.conf:\d+: error: .*2222", line)
+    start = mqtt.mark()
+    sim.ask("set a/1:holding:4 77")
+    mqtt.wait("mbgate/dev1/r4", "77", start)
+    assert connections(broker) == before
+    gateway.reload("this is no configuration")
+    gateway.reload(plan(folder, broker.port, scale="0.1"))
+    mqtt.wait("mbgate/dev1/r0", "100.0")
+
+
+def test_many_reloads(folder, broker, mqtt, running):
+    gateway, _ = running()
+    for turn in range(20):
+        gateway.reload(plan(folder, broker.port, scale="0.1" if turn % 2 else "1", interval_ms=100 + turn))
+    mqtt.wait("mbgate/dev1/r0", "100.0")
+    assert gateway.alive()
