@@ -4,6 +4,9 @@
  * line. Pure; used by the worker, and by mbgated --check-config to foretell a bus's load.
  *
  *   cost of a block = (request + reply characters) × bits ÷ baud + t3.5 for each + the device's turnaround
+ *
+ * Among blocks of consecutive points (by address) of one area and one interval the plan is optimal. Points of
+ * different intervals are joined when that lowers the load, interval classes being tried in order.
  */
 #ifndef MBGATE_BUS_PLAN_H
 #define MBGATE_BUS_PLAN_H
@@ -33,11 +36,14 @@ struct plan_block {
 };
 
 struct plan {
-        struct plan_block *blocks;
+        struct plan_block *blocks; /* by area and address */
         size_t n_blocks;
 };
 
-/* Registers of a device that must not be read (exception 2 over a gap taught us). */
+/*
+ * Registers of a device that must not be read unless they are a point's own (exception 2 over a gap taught
+ * us). `count` 0 is a cut: no block holds both address − 1 and address.
+ */
 struct plan_hole {
         enum conf_area area;
         uint16_t address;
@@ -49,6 +55,9 @@ struct plan_cost plan_cost_of_bus(const struct conf_bus *bus);
 /* Time on the line for one transaction that reads `count` registers or bits, both silences included, in µs.
  */
 uint64_t plan_read_us(const struct plan_cost *cost, enum pdu_function function, unsigned count);
+
+/* The function that reads an area, 1..4. */
+enum pdu_function plan_function(enum conf_area area);
 
 /* Blocks of one device. 0 or −ENOMEM. */
 MUST_CHECK int plan_device(const struct conf_device *device, const struct plan_cost *cost,

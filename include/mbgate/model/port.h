@@ -22,13 +22,17 @@ enum port_result {
         PORT_EXCEPTION = 1, /* the device answered with an exception: reply.exception */
         PORT_TIMEOUT = 2,   /* nothing of this device until the deadline */
         PORT_BROKEN = 3,    /* bytes came, but no whole, right frame until the deadline */
-        PORT_CANCELLED = 4, /* port_cancel() was called: nothing was received */
+        PORT_CANCELLED = 4, /* port_cancel() was called */
 };
 
 struct port_request {
         uint8_t unit; /* 0: broadcast, no reply is waited for */
         struct pdu pdu;
-        uint64_t timeout_us; /* for the whole reply, from the request's last character */
+        /*
+         * From the request's last character to the reply's first. The deadline is later by the wire time of
+         * the whole reply that the request asks for: at 9600 Bd 125 registers alone take 286 ms.
+         */
+        uint64_t timeout_us;
         uint64_t silence_us; /* at least this long since the last byte seen; t3.5 is kept anyway */
 };
 
@@ -38,6 +42,7 @@ struct port_reply {
         uint64_t began_us;        /* the request's first byte; 0: never sent */
         uint64_t sent_us;         /* the request's last character has left (computed from the line's speed) */
         uint64_t done_us;         /* the reply's last byte, or the deadline */
+        uint64_t deadline_us;     /* until when the reply was waited for; 0: never sent */
         uint64_t gap_us;          /* silence before the request; UINT64_MAX for the first */
         struct rtu_counts counts; /* what else was seen */
 };
@@ -51,7 +56,10 @@ struct port_ops {
         /* Closes it; open() may follow. Closed already: nothing. */
         void (*close)(struct port *p);
 
-        /* Keeps the silence, sends, receives. 0 and enum port_result, or −errno: lost. */
+        /*
+         * Keeps the silence, sends, receives. 0 and enum port_result, or −errno: lost. A result with
+         * ret_reply->began_us 0: the request was never sent (the line was not silent, or took nothing).
+         */
         int (*transact)(struct port *p, const struct port_request *request, struct port_reply *ret_reply);
 
         /*
@@ -61,13 +69,16 @@ struct port_ops {
          */
         int (*drain)(struct port *p, uint64_t until_us, struct rtu_counts *ret_counts);
 
-        /* Ends a running call soon, and all later ones until open(). Safe on any thread. */
+        /* For good: ends a running call soon, and all later ones at once. Safe on any thread. */
         void (*cancel)(struct port *p);
 
         /* A descriptor to poll for POLLIN/POLLHUP while idle, or −1. */
         int (*fd)(const struct port *p);
 
-        /* What a line of the log may say about the open port ("9600 8E1, low latency on"), or "". */
+        /*
+         * What a line of the log may say about the open port ("9600 8E1, low latency on"), or about why
+         * open() failed ("held by mbpoll (process 4711)"), or "".
+         */
         const char *(*describe)(const struct port *p);
 
         void (*free)(struct port *p);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The health of one device. Pure; owned by the worker.
+ *
+ *              answered                    3 requests in a row unanswered
+ *   UNKNOWN ───────────────► ONLINE ──────────────────────────────────────► OFFLINE ── probes after
+ *      │                       ▲                 answered                      │      1, 2, 4, 8, 9 s
+ *      └── 1 unanswered ───────┼──────────────────◄────────────────────────────┘
+ *          ► OFFLINE           └ for its next 8 requests one failure suffices, and the pauses go on growing
+ */
+#ifndef MBGATE_BUS_HEALTH_H
+#define MBGATE_BUS_HEALTH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mbgate/base/histogram.h"
+#include "mbgate/model/bus_mail.h"
+
+#define HEALTH_FAILURES_MAX   3 /* in a row, then it is offline */
+#define HEALTH_PROBATION      8 /* answers after a return until it is trusted again */
+#define HEALTH_PAUSE_MAX_US   UINT64_C(9000000)
+#define HEALTH_PROBE_FULL     8  /* × dead devices: each so many-th probe waits the whole time-out */
+#define HEALTH_LEARNED_MIN    50 /* replies before what was learned is trusted */
+#define HEALTH_LEARNED_ADD_US 20000
+
+struct health {
+        enum device_status status;
+        uint32_t n_failures;         /* in a row */
+        uint32_t probation;          /* answers still to give */
+        uint32_t n_probes;           /* since it went */
+        uint64_t pause_us;           /* before the next probe */
+        uint64_t since_us;           /* of the present status */
+        uint64_t n_lost;             /* unanswered requests since it went */
+        struct histogram turnaround; /* request's last character to the reply's first */
+        struct histogram round_trip; /* to the reply's last */
+};
+
+void health_init(struct health *h, uint64_t now_us);
+
+/* The device answered. true: it was not online before. */
+bool health_answered(struct health *h, uint64_t now_us);
+
+/* A request to it stayed unanswered. true: it has just gone offline; probe it after h->pause_us. */
+bool health_failed(struct health *h, uint64_t now_us);
+
+/* The port was lost: nothing is known of the device until it is asked again. What was learned stays. */
+void health_forget(struct health *h, uint64_t now_us);
+
+void health_measured(struct health *h, uint64_t turnaround_us, uint64_t round_trip_us);
+
+/*
+ * How long to wait for the reply's first character: the configured time-out, or twice the 99th percentile +
+ * 20 ms when that is shorter, enough replies have been seen, the last request was answered, and `others_wait`
+ * for the line.
+ */
+uint64_t health_timeout_us(const struct health *h, uint64_t configured_us, bool others_wait);
+
+/*
+ * The same for a probe while `n_dead` devices share the 5 %: what was learned, else a fair share less the
+ * `wire_us` that request, reply and silences take; but now and then the configured time-out in full, so that
+ * a slow device that was never heard is found too.
+ */
+uint64_t health_probe_timeout_us(const struct health *h, uint64_t configured_us, unsigned n_dead,
+                                 uint64_t wire_us);
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#include <ctype.h>
+#include <dirent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mbgate/base/macros.h"
+
+#include "holder.h"
+
+#define PROC_PATH_BYTES 320
+#define COMM_BYTES      32
+
+static bool process_holds(const char *pid, dev_t device)
+{
+        char path[PROC_PATH_BYTES];
+        struct dirent *entry;
+        bool found = false;
+        DIR *dir;
+
+        (void)snprintf(path, sizeof(path), "/proc/%s/fd", pid);
+        dir = opendir(path);
+        if (!dir)
+                return false;
+        while (!found && (entry = readdir(dir))) {
+                struct stat st;
+
+                found = fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 && S_ISCHR(st.st_mode) &&
+                        st.st_rdev == device;
+        }
+        (void)closedir(dir);
+        return found;
+}
+
+static void process_name(const char *pid, char ret_name[COMM_BYTES])
+{
+        char path[PROC_PATH_BYTES];
+        FILE *file;
+
+        (void)snprintf(ret_name, COMM_BYTES, "a process");
+        (void)snprintf(path, sizeof(path), "/proc/%s/comm", pid);
+        file = fopen(path, "re");
+        if (!file)
+                return;
+        if (fgets(ret_name, COMM_BYTES, file))
+                ret_name[strcspn(ret_name, "\n")] = '\0';
+        (void)fclose(file);
+}
+
+void holder_describe(const char *path, struct buf *about)
+{
+        char own[16], name[COMM_BYTES];
+        struct dirent *entry;
+        struct stat st;
+        DIR *proc;
+
+        (void)snprintf(own, sizeof(own), "%ld", (long)getpid());
+        proc = stat(path, &st) == 0 ? opendir("/proc") : NULL;
+        while (proc && (entry = readdir(proc))) {
+                if (!isdigit((unsigned char)entry->d_name[0]) || strcmp(entry->d_name, own) == 0 ||
+                    !process_holds(entry->d_name, st.st_rdev))
+                        continue;
+                process_name(entry->d_name, name);
+                buf_printf(about, "held by %s (process %s)", name, entry->d_name);
+                (void)closedir(proc);
+                return;
+        }
+        if (proc)
+                (void)closedir(proc);
+        buf_append(about, "held by another process");
+}

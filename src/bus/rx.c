@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "mbgate/base/byteorder.h"
+#include "mbgate/base/clock.h"
+
+#include "rx.h"
+
+#define RX_CHUNK_BYTES 512 /* and an incomplete frame fit into rx.mbap */
+
+/* A line that babbles without a pause is given up for this transaction. */
+#define RX_SILENCE_MAX_US UINT64_C(2000000)
+
+/* No gap inside a frame is longer: USB adapters send every 16 ms, slow ones a little later. */
+#define RX_SETTLE_US UINT64_C(40000)
+
+enum rx_event {
+        RX_DEADLINE = 0,
+        RX_CANCEL = -1, /* outside the range of −errno that a lost line gives: never returned to callers */
+};
+
+void rx_open(struct rx *rx, int fd, bool is_mbap, uint32_t t35_us)
+{
+        rx->fd = fd;
+        rx->is_mbap = is_mbap;
+        rx->t35_us = t35_us;
+        rx->busy_us = clock_monotonic_us();
+        rx->has_seen_byte = false;
+        rx->n_mbap = 0;
+        rx->pending = (struct rtu_counts){ 0 };
+        rtu_matcher_start(&rx->idle, 0, NULL, RTU_ECHO_OFF);
+}
+
+static void counts_add(struct rtu_counts *to, const struct rtu_counts *from)
+{
+        to->n_junk_bytes += from->n_junk_bytes;
+        to->n_crc += from->n_crc;
+        to->n_foreign += from->n_foreign;
+        to->n_echo += from->n_echo;
+}
+
+/* read(2): > 0 bytes, 0 nothing there, −errno lost (the end of the file is a hang-up). */
+static ssize_t rx_read(struct rx *rx, uint8_t bytes[RX_CHUNK_BYTES])
+{
+        ssize_t n = read(rx->fd, bytes, RX_CHUNK_BYTES);
+
+        if (n > 0) {
+                rx->busy_us = clock_monotonic_us();
+                rx->has_seen_byte = true;
+                return n;
+        }
+        if (n == 0)
+                return rx->is_mbap ? -ECONNRESET : -ENODEV;
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+}
+
+/*
+ * Waits for bytes until `until_us` (a moment that has passed: looks once). > 0 bytes read; 0 with *ret_event
+ * set; −errno lost.
+ */
+static ssize_t rx_wait(struct rx *rx, uint64_t until_us, uint8_t bytes[RX_CHUNK_BYTES],
+                       enum rx_event *ret_event)
+{
+        struct pollfd fds[] = { { .fd = rx->fd, .events = POLLIN },
+                                { .fd = rx->cancel_fd, .events = POLLIN } };
+
+        for (;;) {
+                struct timespec left = clock_remaining(until_us, clock_monotonic_us());
+                int n = ppoll(fds, ARRAY_SIZE(fds), &left, NULL);
+                ssize_t n_bytes;
+
+                if (n < 0 && errno != EINTR)
+                        return -errno;
+                if (n < 0)
+                        continue;
+                if (n == 0 || fds[1].revents != 0) {
+                        *ret_event = n == 0 ? RX_DEADLINE : RX_CANCEL;
+                        return 0;
+                }
+                n_bytes = rx_read(rx, bytes);
+                if (n_bytes != 0)
+                        return n_bytes;
+                if (fds[0].revents & (POLLHUP | POLLERR | POLLNVAL))
+                        return -ENODEV;
+        }
+}
+
+/* Late replies: their transaction ids make them harmless. A broken stream is found by the next reply. */
+static void rx_idle_mbap(struct rx *rx, const uint8_t *bytes, size_t n)
+{
+        size_t length;
+
+        memcpy(rx->mbap + rx->n_mbap, bytes, n);
+        rx->n_mbap += n;
+        while (rx->n_mbap >= MBAP_BYTES) {
+                length = MBAP_BYTES - 1 + (size_t)get_be16(rx->mbap + 4);
+                if (length > rx->n_mbap)
+                        return;
+                rx->n_mbap -= length;
+                memmove(rx->mbap, rx->mbap + length, rx->n_mbap);
+                rx->pending.n_foreign++;
+        }
+}
+
+static void rx_idle_bytes(struct rx *rx, const uint8_t *bytes, size_t n)
+{
+        struct pdu spare;
+
+        if (!rx->is_mbap)
+                (void)rtu_matcher_feed(&rx->idle, bytes, n, &spare);
+        else if (n <= sizeof(rx->mbap) - rx->n_mbap)
+                rx_idle_mbap(rx, bytes, n);
+}
+
+/* The line is silent: what came is decided, and a frame that begins now is a new one. */
+static void rx_idle_settle(struct rx *rx)
+{
+        if (rx->idle.n_window == 0 && rx->idle.scan.at == 0)
+                return;
+        (void)rtu_matcher_finish(&rx->idle);
+        counts_add(&rx->pending, &rx->idle.scan.counts);
+        rtu_matcher_start(&rx->idle, 0, NULL, RTU_ECHO_OFF);
+}
+
+static void rx_report(struct rx *rx, struct rtu_counts *counts)
+{
+        counts_add(counts, &rx->pending);
+        rx->pending = (struct rtu_counts){ 0 };
+}
+
+int rx_silence(struct rx *rx, uint64_t silence_us, uint64_t *ret_now_us, uint64_t *ret_gap_us)
+{
+        uint64_t give_up_us = clock_monotonic_us() + RX_SILENCE_MAX_US + silence_us;
+        uint64_t need_us = MBGATE_MAX(silence_us, (uint64_t)rx->t35_us);
+        uint8_t bytes[RX_CHUNK_BYTES];
+        enum rx_event event;
+        uint64_t now_us;
+
+        for (;;) {
+                ssize_t n = rx_wait(rx, rx->busy_us + need_us, bytes, &event);
+
+                if (n < 0)
+                        return (int)n;
+                now_us = clock_monotonic_us();
+                if (n > 0) {
+                        rx_idle_bytes(rx, bytes, (size_t)n);
+                        if (now_us > give_up_us)
+                                return PORT_BROKEN;
+                        continue;
+                }
+                if (event == RX_CANCEL)
+                        return PORT_CANCELLED;
+                if (now_us >= rx->busy_us + need_us)
+                        break;
+        }
+        rx_idle_settle(rx);
+        *ret_gap_us = rx->has_seen_byte ? now_us - rx->busy_us : UINT64_MAX;
+        *ret_now_us = now_us;
+        return 0;
+}
+
+void rx_sent(struct rx *rx, uint64_t sent_us)
+{
+        rx->busy_us = sent_us;
+        rx->has_seen_byte = true;
+}
+
+/* What the matcher found, or did not find at the end, as a result. */
+static int rx_conclude(struct rx *rx, struct rtu_matcher *m, enum rtu_match match, struct port_reply *reply)
+{
+        bool of_device = rtu_matcher_finish(m);
+
+        counts_add(&reply->counts, &m->scan.counts);
+        rx_report(rx, &reply->counts);
+        switch (match) {
+        case RTU_MATCH_REPLY: return PORT_OK;
+        case RTU_MATCH_EXCEPTION: reply->exception = reply->pdu.bytes[1]; return PORT_EXCEPTION;
+        case RTU_MATCH_MORE: break;
+        }
+        return of_device || m->scan.counts.n_crc > 0 ? PORT_BROKEN : PORT_TIMEOUT;
+}
+
+int rx_reply(struct rx *rx, struct rtu_matcher *m, uint64_t deadline_us, struct port_reply *reply)
+{
+        uint8_t bytes[RX_CHUNK_BYTES];
+
+        for (;;) {
+                bool settles = rtu_matcher_is_pending(m) && rx->busy_us + RX_SETTLE_US < deadline_us;
+                uint64_t until_us = settles ? rx->busy_us + RX_SETTLE_US : deadline_us;
+                enum rtu_match match = RTU_MATCH_MORE;
+                enum rx_event event = RX_DEADLINE;
+                ssize_t n;
+
+                /* Once what is pending has been looked at, only more bytes can change it. */
+                if (settles && clock_monotonic_us() > until_us)
+                        until_us = deadline_us;
+                n = rx_wait(rx, until_us, bytes, &event);
+                if (n < 0)
+                        return (int)n;
+                if (n == 0 && event == RX_CANCEL)
+                        return PORT_CANCELLED;
+                if (n > 0)
+                        match = rtu_matcher_feed(m, bytes, (size_t)n, &reply->pdu);
+                else
+                        match = rtu_matcher_settle(m, &reply->pdu);
+                reply->done_us = match != RTU_MATCH_MORE ? rx->busy_us : deadline_us;
+                if (match != RTU_MATCH_MORE || (n == 0 && until_us == deadline_us))
+                        return rx_conclude(rx, m, match, reply);
+        }
+}
+
+/* Takes frames out of the buffer until one answers. RTU_MATCH_MORE: none there. −EBADMSG: no Modbus TCP. */
+static int rx_take_mbap(struct rx *rx, uint16_t tid, const struct port_request *request,
+                        struct port_reply *reply)
+{
+        for (;;) {
+                enum rtu_match match = RTU_MATCH_MORE;
+                int n = mbap_match(tid, request->unit, &request->pdu, rx->mbap, rx->n_mbap, &match,
+                                   &reply->pdu);
+
+                if (n <= 0)
+                        return n;
+                rx->n_mbap -= (size_t)n;
+                memmove(rx->mbap, rx->mbap + n, rx->n_mbap);
+                if (match != RTU_MATCH_MORE)
+                        return (int)match;
+                reply->counts.n_foreign++;
+        }
+}
+
+int rx_reply_mbap(struct rx *rx, uint16_t tid, const struct port_request *request, uint64_t deadline_us,
+                  struct port_reply *reply)
+{
+        uint8_t bytes[RX_CHUNK_BYTES];
+
+        for (;;) {
+                enum rx_event event = RX_DEADLINE;
+                int r = rx_take_mbap(rx, tid, request, reply);
+                ssize_t n;
+
+                if (r < 0)
+                        return r;
+                reply->done_us = r > 0 ? rx->busy_us : deadline_us;
+                if (r == RTU_MATCH_REPLY)
+                        return PORT_OK;
+                if (r == RTU_MATCH_EXCEPTION) {
+                        reply->exception = reply->pdu.bytes[1];
+                        return PORT_EXCEPTION;
+                }
+                n = rx_wait(rx, deadline_us, bytes, &event);
+                if (n < 0)
+                        return (int)n;
+                if (n == 0)
+                        return event == RX_CANCEL ? PORT_CANCELLED : PORT_TIMEOUT;
+                /* At most one incomplete frame is left from before: there is room. */
+                memcpy(rx->mbap + rx->n_mbap, bytes, (size_t)n);
+                rx->n_mbap += (size_t)n;
+        }
+}
+
+int rx_drain(struct rx *rx, uint64_t until_us, struct rtu_counts *ret_counts)
+{
+        uint64_t give_up_us = MBGATE_MAX(until_us, clock_monotonic_us()) + RX_SILENCE_MAX_US;
+        uint8_t bytes[RX_CHUNK_BYTES];
+        enum rx_event event;
+
+        for (;;) {
+                uint64_t quiet_us = MBGATE_MAX(until_us, rx->busy_us + rx->t35_us);
+                ssize_t n = rx_wait(rx, quiet_us, bytes, &event);
+
+                if (n < 0)
+                        return (int)n;
+                if (n > 0)
+                        rx_idle_bytes(rx, bytes, (size_t)n);
+                if (n == 0 || clock_monotonic_us() > give_up_us)
+                        break;
+        }
+        rx_idle_settle(rx);
+        rx_report(rx, ret_counts);
+        return 0;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The receiving side of a port: waits for silence, receives the one reply under one absolute deadline, drains
+ * what came too late. Every byte that arrives passes here, so it knows when the line was last busy. Owned by
+ * the port, on the worker's thread; only `cancel_fd` is touched by others.
+ *
+ *   rx_silence() ── rx_sent() ── rx_reply() ── [ rx_drain() ]
+ */
+#ifndef MBGATE_BUS_RX_H
+#define MBGATE_BUS_RX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mbgate/base/macros.h"
+#include "mbgate/codec/rtu.h"
+#include "mbgate/model/port.h"
+
+#define RX_MBAP_BYTES 1024
+
+struct rx {
+        int fd;
+        int cancel_fd; /* readable: give up */
+        bool is_mbap;
+        uint32_t t35_us;
+        uint64_t busy_us;          /* the last byte seen, or the end of our own transmission */
+        bool has_seen_byte;        /* busy_us is more than the moment of opening */
+        struct rtu_matcher idle;   /* what comes while nothing is asked */
+        struct rtu_counts pending; /* counted there, not yet reported */
+        uint8_t mbap[RX_MBAP_BYTES];
+        size_t n_mbap;
+};
+
+/* A line that has just been opened. */
+void rx_open(struct rx *rx, int fd, bool is_mbap, uint32_t t35_us);
+
+/*
+ * Returns once the line has been silent for max(t3.5, silence_us). *ret_gap_us: measured at `*ret_now_us`;
+ * UINT64_MAX when nothing was ever seen. 0; PORT_BROKEN: it does not become silent for 2 s; PORT_CANCELLED;
+ * −errno: lost.
+ */
+MUST_CHECK int rx_silence(struct rx *rx, uint64_t silence_us, uint64_t *ret_now_us, uint64_t *ret_gap_us);
+
+/* Our own transmission ends, or ended, at `sent_us`. */
+void rx_sent(struct rx *rx, uint64_t sent_us);
+
+/*
+ * Waits for the reply until `deadline_us` and fills reply->pdu, exception, done_us and counts. `matcher` has
+ * been started (serial kinds). enum port_result, −errno: lost.
+ */
+MUST_CHECK int rx_reply(struct rx *rx, struct rtu_matcher *matcher, uint64_t deadline_us,
+                        struct port_reply *reply);
+
+/* The same for Modbus TCP; other transactions' replies are counted as foreign. */
+MUST_CHECK int rx_reply_mbap(struct rx *rx, uint16_t tid, const struct port_request *request,
+                             uint64_t deadline_us, struct port_reply *reply);
+
+/* port_ops.drain. */
+MUST_CHECK int rx_drain(struct rx *rx, uint64_t until_us, struct rtu_counts *ret_counts);
+
+#endif

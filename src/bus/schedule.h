@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the line does next. Pure: the caller owns the clock and does the work. One job a block, at most one
+ * outstanding; earliest deadline first, where a deadline that was missed keeps its place in the queue until
+ * it is served, so that in overload every block is late by the same time and none starves.
+ *
+ *   released (due) ──► served ──► next due = due + k × interval, the smallest k in the future (k − 1 missed)
+ *
+ * Order at a transaction boundary: a command, unless commands have taken more than their half of the line;
+ * a probe of a dead device, as long as all probes together stay within 5 %; the poll with the earliest
+ * deadline.
+ */
+#ifndef MBGATE_BUS_SCHEDULE_H
+#define MBGATE_BUS_SCHEDULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mbgate/base/macros.h"
+
+/* Commands may be ahead of polls by this much; then polls that are due get as much time as commands. */
+#define SCHEDULE_COMMAND_AHEAD_US UINT64_C(300000)
+
+/* Share of the line for probes, and how much of it may be saved up. */
+#define SCHEDULE_PROBE_PERMILLE 50
+#define SCHEDULE_PROBE_SAVED_US INT64_C(500000)
+
+struct schedule_job {
+        uint32_t device;
+        uint64_t interval_us;
+        uint64_t phase_us; /* moment within the interval at which it is due once the start is over */
+        uint64_t due_us;
+        uint64_t not_before_us; /* a retry waits for the device's hold */
+        uint32_t n_attempts;    /* of the reading under way */
+        bool is_paused;         /* its device is offline */
+        bool is_first;          /* not served yet: due at once, then spread */
+};
+
+struct schedule_device {
+        uint64_t held_until_us; /* nothing may be sent to it before */
+        bool is_probing;
+        uint64_t probe_due_us;
+};
+
+struct schedule {
+        struct schedule_job *jobs; /* owned */
+        size_t n_jobs;
+        struct schedule_device *devices; /* owned */
+        size_t n_devices;
+        int64_t command_ahead_us; /* line time of commands − that of polls; ≥ 0 */
+        int64_t probe_saved_us;   /* what probes may still spend; < 0: overspent */
+        uint64_t saved_at_us;
+        uint64_t n_missed;
+        uint32_t last_device; /* of equal deadlines the other device goes first */
+};
+
+enum schedule_kind {
+        SCHEDULE_IDLE, /* nothing until wake_us */
+        SCHEDULE_COMMAND,
+        SCHEDULE_POLL,  /* index: the job */
+        SCHEDULE_PROBE, /* index: the device */
+};
+
+struct schedule_choice {
+        enum schedule_kind kind;
+        size_t index;
+        uint64_t wake_us; /* SCHEDULE_IDLE: look again then, CLOCK_NEVER_US if nothing waits */
+};
+
+/* Room for jobs and devices, all of them zero. −ENOMEM. */
+MUST_CHECK int schedule_init(struct schedule *s, size_t n_jobs, size_t n_devices, uint64_t now_us);
+void schedule_done(struct schedule *s);
+
+/* Makes every job that is_first due now, and spreads their later turns over the intervals. */
+void schedule_spread(struct schedule *s, uint64_t now_us);
+
+/* `commands_ready`: a command waits whose device is not held. Settles what probes may spend. */
+struct schedule_choice schedule_next(struct schedule *s, uint64_t now_us, bool commands_ready);
+
+/* The choice was carried out and took the line for `busy_us`. Before schedule_served() or _retry(). */
+void schedule_charge(struct schedule *s, enum schedule_kind kind, uint64_t busy_us);
+
+/* The job was begun at `began_us` and is over, well or not: counts missed turns, sets the next one. */
+void schedule_served(struct schedule *s, size_t job, uint64_t began_us);
+
+/* The job keeps its place and is tried again, not before a moment. */
+void schedule_retry(struct schedule *s, size_t job, uint64_t not_before_us);
+
+/* A device went: its jobs rest, probes begin at `probe_due_us`. */
+void schedule_pause(struct schedule *s, uint32_t device, uint64_t probe_due_us);
+
+/* A device is back: all its jobs are due at once. */
+void schedule_resume(struct schedule *s, uint32_t device, uint64_t now_us);
+
+#endif

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "worker_private.h"
+
+/* A worker looks round at least so often, whatever it waits for. */
+#define IDLE_MAX_US (30 * USEC_PER_SEC)
+
+/* Results that `up` did not take are offered again so often. */
+#define BACKLOG_US UINT64_C(50000)
+
+#define THREAD_NAME_BYTES 32
+
+int worker_new(struct conf *conf, uint32_t bus, struct port *port, struct mailbox *up,
+               struct worker **ret_worker)
+{
+        struct worker *w = calloc(1, sizeof(*w));
+        uint64_t now_us = clock_monotonic_us();
+        int r = 0;
+
+        if (!w) {
+                port_free(port);
+                return -ENOMEM;
+        }
+        w->conf = conf_ref(conf);
+        w->port = port;
+        w->up = up;
+        w->backlog_tail = &w->backlog;
+        w->window_began_us = now_us;
+        w->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (w->stop_fd < 0)
+                r = -errno;
+        if (r == 0)
+                r = mailbox_new(BUS_COMMANDS_MAX, &w->box);
+        if (r == 0)
+                r = worker_setup(w, w->conf, bus, now_us);
+        if (r < 0) {
+                worker_free(w);
+                return r;
+        }
+        *ret_worker = w;
+        return 0;
+}
+
+struct mailbox *worker_mailbox(struct worker *w)
+{
+        return w->box;
+}
+
+struct heartbeat *worker_heartbeat(struct worker *w)
+{
+        return &w->heartbeat;
+}
+
+bool worker_has_ended(struct worker *w)
+{
+        return atomic_load(&w->has_ended);
+}
+
+size_t worker_up_capacity(const struct conf *conf, uint32_t bus)
+{
+        const struct conf_bus *b = &conf->buses[bus];
+        size_t n = b->n_devices + 2 * BUS_COMMANDS_MAX + 4;
+
+        /* A block has at least one point of its own, and each point may be read on demand. */
+        for (size_t i = 0; i < b->n_devices; i++)
+                n += 2 * b->devices[i].n_points;
+        return n;
+}
+
+static void take_reconf(struct worker *w, struct bus_reconf *m)
+{
+        struct log_fields fields = { .bus = w->bus->name };
+        struct conf *conf = m->conf;
+        int r;
+
+        /* They name points of the old configuration. */
+        worker_command_fail_all(w, BUS_RESULT_STOPPED);
+        r = worker_setup(w, conf, m->bus, clock_monotonic_us());
+        if (r < 0) {
+                log_error(&fields, "bus %s: no memory for the new configuration, the old one stays",
+                          w->bus->name);
+                return;
+        }
+        m->conf = w->conf; /* goes with the message */
+        w->conf = conf;
+        for (uint32_t i = 0; i < w->n_devices; i++) {
+                if (w->devices[i].health.status != DEVICE_UNKNOWN)
+                        worker_post_device(w, i);
+        }
+        worker_post_port(w, w->is_open ? "" : "not open");
+        worker_post_stats(w, clock_monotonic_us());
+}
+
+static void take_mail(struct worker *w)
+{
+        struct mail *mail;
+
+        /* With results still to be delivered, further commands wait. */
+        while (w->n_commands < BUS_COMMANDS_MAX && !w->backlog && (mail = mailbox_take(w->box))) {
+                switch ((enum bus_mail_kind)mail->kind) {
+                case BUS_MAIL_COMMAND:
+                        worker_command_add(w, CONTAINER_OF(mail, struct bus_command, mail));
+                        continue;
+                case BUS_MAIL_RECONF: take_reconf(w, CONTAINER_OF(mail, struct bus_reconf, mail)); break;
+                case BUS_MAIL_STOP: atomic_store(&w->stop, true); break;
+                case BUS_MAIL_SAMPLES:
+                case BUS_MAIL_RESULT:
+                case BUS_MAIL_DEVICE:
+                case BUS_MAIL_PORT:
+                case BUS_MAIL_STATS: break; /* go up, never down */
+                }
+                mail_free(mail);
+        }
+}
+
+/* Sleeps until something happens or `wake_us`. */
+static void rest(struct worker *w, uint64_t now_us, uint64_t wake_us)
+{
+        bool takes_mail = w->n_commands < BUS_COMMANDS_MAX && !w->backlog;
+        struct pollfd fds[] = {
+                { .fd = w->stop_fd, .events = POLLIN },
+                { .fd = takes_mail ? mailbox_fd(w->box) : -1, .events = POLLIN },
+                { .fd = w->is_open ? port_fd(w->port) : -1, .events = POLLIN },
+        };
+        struct timespec left;
+
+        wake_us = MBGATE_MIN(MBGATE_MIN(wake_us, w->next_stats_us), now_us + IDLE_MAX_US);
+        if (w->backlog)
+                wake_us = MBGATE_MIN(wake_us, now_us + BACKLOG_US);
+        if (wake_us <= now_us)
+                return;
+        heartbeat_promise(&w->heartbeat, wake_us + IDLE_MAX_US);
+        left = clock_remaining(wake_us, now_us);
+        if (ppoll(fds, ARRAY_SIZE(fds), &left, NULL) > 0 && fds[2].revents != 0)
+                worker_port_listen(w);
+}
+
+/* One transaction, or a rest until there is one to do. */
+static void work(struct worker *w, uint64_t now_us)
+{
+        uint64_t wake_us = CLOCK_NEVER_US;
+        bool ready = worker_command_ready(w, now_us, &wake_us);
+        struct schedule_choice choice = schedule_next(&w->schedule, now_us, ready);
+
+        switch (choice.kind) {
+        case SCHEDULE_COMMAND: worker_command_run(w); break;
+        case SCHEDULE_POLL: worker_poll(w, choice.index); break;
+        case SCHEDULE_PROBE: worker_probe(w, (uint32_t)choice.index); break;
+        case SCHEDULE_IDLE: rest(w, now_us, MBGATE_MIN(wake_us, choice.wake_us)); break;
+        }
+        if (w->replan)
+                worker_replan(w, now_us);
+}
+
+static void *worker_run(void *user)
+{
+        struct worker *w = user;
+
+        w->next_stats_us = w->bus->stats_interval_s
+                                   ? clock_monotonic_us() + w->bus->stats_interval_s * USEC_PER_SEC
+                                   : CLOCK_NEVER_US;
+        while (!atomic_load(&w->stop)) {
+                uint64_t now_us;
+
+                worker_post_backlog(w);
+                take_mail(w);
+                if (!w->is_open)
+                        worker_port_try(w);
+                now_us = clock_monotonic_us();
+                if (now_us >= w->next_stats_us)
+                        worker_post_stats(w, now_us);
+                if (atomic_load(&w->stop))
+                        break;
+                if (w->is_open)
+                        work(w, now_us);
+                else
+                        rest(w, now_us, worker_port_wake_us(w, now_us));
+        }
+        /* Closed first, so that nothing comes in behind what is answered here. */
+        mailbox_close(w->box);
+        worker_command_fail_all(w, BUS_RESULT_STOPPED);
+        for (struct mail *mail; (mail = mailbox_take(w->box)); mail_free(mail)) {
+                if (mail->kind == BUS_MAIL_COMMAND)
+                        worker_post_result(w, CONTAINER_OF(mail, struct bus_command, mail),
+                                           BUS_RESULT_STOPPED, NULL);
+        }
+        worker_post_stats(w, clock_monotonic_us());
+        worker_post_backlog(w);
+        port_close(w->port);
+        heartbeat_promise(&w->heartbeat, 0);
+        atomic_store(&w->has_ended, true);
+        return NULL;
+}
+
+int worker_start(struct worker *w)
+{
+        char name[THREAD_NAME_BYTES];
+        int r;
+
+        (void)snprintf(name, sizeof(name), "bus-%s", w->bus->name);
+        r = thread_start(&w->thread, name, worker_run, w);
+        w->was_started = r == 0;
+        return r;
+}
+
+void worker_stop(struct worker *w)
+{
+        uint64_t busy_until_us;
+        ssize_t n;
+
+        mailbox_close(w->box);
+        atomic_store(&w->stop, true);
+        n = write(w->stop_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
+        (void)n; /* readable already */
+        busy_until_us = atomic_load(&w->busy_until_us);
+        if (busy_until_us > clock_monotonic_us() + WORKER_STOP_GRACE_US)
+                port_cancel(w->port);
+}
+
+struct worker *worker_free(struct worker *w)
+{
+        struct mail *next;
+
+        if (!w)
+                return NULL;
+        if (w->was_started) {
+                worker_stop(w);
+                (void)pthread_join(w->thread, NULL);
+        }
+        worker_command_fail_all(w, BUS_RESULT_STOPPED);
+        for (struct mail *mail = w->backlog; mail; mail = next) {
+                next = mail->next;
+                mail_free(mail);
+        }
+        worker_setup_done(w);
+        mailbox_free(w->box);
+        if (w->stop_fd >= 0)
+                (void)close(w->stop_fd);
+        port_free(w->port);
+        conf_unref(w->conf);
+        free(w);
+        return NULL;
+}

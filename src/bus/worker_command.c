@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Commands, oldest first, but a device that is held back does not keep the others' waiting.
+ *
+ *   write:  [ MODIFY: read what the mask keeps ] ─► WRITE ─► result ─► [ READ: read-back ]
+ *   get:    READ ─► result, samples
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker_private.h"
+
+static const struct conf_point *point_of(const struct worker *w, const struct bus_command *c)
+{
+        return w->conf->points[c->point];
+}
+
+static uint32_t device_of(const struct worker *w, const struct command *c)
+{
+        return point_of(w, c->mail)->device->id;
+}
+
+static void command_remove(struct worker *w, size_t i)
+{
+        mail_free(&w->commands[i]->mail->mail);
+        free(w->commands[i]);
+        w->n_commands--;
+        memmove(&w->commands[i], &w->commands[i + 1], (w->n_commands - i) * sizeof(w->commands[0]));
+}
+
+static void command_refuse(struct worker *w, struct bus_command *c, enum bus_outcome outcome)
+{
+        worker_post_result(w, c, outcome, NULL);
+        mail_free(&c->mail);
+}
+
+static bool mask_is_full(const struct bus_command *c)
+{
+        for (size_t i = 0; i < c->n_regs; i++) {
+                if (c->mask[i] != UINT16_MAX)
+                        return false;
+        }
+        return true;
+}
+
+static bool writes_by_mask(const struct conf_point *p, const struct bus_command *c)
+{
+        return p->write_function == PDU_MASK_WRITE && p->area == CONF_HOLDING && c->n_regs == 1;
+}
+
+static enum command_stage first_stage(const struct conf_point *p, const struct bus_command *c)
+{
+        if (c->op == BUS_OP_READ)
+                return COMMAND_READ;
+        if (p->area == CONF_HOLDING && !mask_is_full(c) && !writes_by_mask(p, c))
+                return COMMAND_MODIFY;
+        return COMMAND_WRITE;
+}
+
+/* Whether it belongs to this bus as it is configured now, and can be carried out at all. */
+static bool command_fits(const struct worker *w, const struct bus_command *c)
+{
+        if (c->generation != w->conf->generation || c->point >= w->conf->n_points)
+                return false;
+        if (point_of(w, c)->device->bus != w->bus)
+                return false;
+        return c->op == BUS_OP_READ ||
+               (c->n_regs >= 1 && c->n_regs <= PDU_WRITE_REGS_MAX && point_of(w, c)->write_function != 0);
+}
+
+void worker_command_add(struct worker *w, struct bus_command *c)
+{
+        struct command *command;
+
+        if (!command_fits(w, c)) {
+                command_refuse(w, c, BUS_RESULT_STOPPED);
+                return;
+        }
+        if (!w->is_open) {
+                command_refuse(w, c, BUS_RESULT_PORT);
+                return;
+        }
+        if (w->devices[point_of(w, c)->device->id].health.status == DEVICE_OFFLINE) {
+                command_refuse(w, c, BUS_RESULT_OFFLINE);
+                return;
+        }
+        command = calloc(1, sizeof(*command));
+        if (!command) {
+                command_refuse(w, c, BUS_RESULT_EXPIRED);
+                return;
+        }
+        command->mail = c;
+        command->stage = first_stage(point_of(w, c), c);
+        w->commands[w->n_commands++] = command;
+}
+
+static uint64_t ready_us(const struct worker *w, const struct command *c)
+{
+        return MBGATE_MAX(c->not_before_us, w->schedule.devices[device_of(w, c)].held_until_us);
+}
+
+/* A read-back that is still to come is no longer worth it; everything else gets its result. */
+static void command_end(struct worker *w, size_t i, enum bus_outcome outcome)
+{
+        const struct command *c = w->commands[i];
+
+        if (c->stage != COMMAND_READ || c->mail->op == BUS_OP_READ)
+                worker_post_result(w, c->mail, outcome, NULL);
+        command_remove(w, i);
+}
+
+static void command_drop_stale(struct worker *w, uint64_t now_us)
+{
+        for (size_t i = w->n_commands; i-- > 0;) {
+                const struct command *c = w->commands[i];
+
+                if (w->devices[device_of(w, c)].health.status == DEVICE_OFFLINE)
+                        command_end(w, i, BUS_RESULT_OFFLINE);
+                else if (!c->has_begun && c->mail->deadline_us != 0 && now_us > c->mail->deadline_us)
+                        command_end(w, i, BUS_RESULT_EXPIRED);
+        }
+}
+
+/* The first command that may run now, or n_commands. A device's commands keep their order. */
+static size_t command_pick(const struct worker *w, uint64_t now_us, uint64_t *wake_us)
+{
+        for (size_t i = 0; i < w->n_commands; i++) {
+                bool is_first = true;
+                uint64_t at_us = ready_us(w, w->commands[i]);
+
+                for (size_t k = 0; k < i && is_first; k++)
+                        is_first = device_of(w, w->commands[k]) != device_of(w, w->commands[i]);
+                if (!is_first)
+                        continue;
+                if (at_us <= now_us)
+                        return i;
+                *wake_us = MBGATE_MIN(*wake_us, at_us);
+        }
+        return w->n_commands;
+}
+
+bool worker_command_ready(struct worker *w, uint64_t now_us, uint64_t *ret_wake_us)
+{
+        command_drop_stale(w, now_us);
+        for (size_t i = 0; i < w->n_commands; i++) {
+                const struct command *c = w->commands[i];
+
+                if (!c->has_begun && c->mail->deadline_us != 0)
+                        *ret_wake_us = MBGATE_MIN(*ret_wake_us, c->mail->deadline_us + 1);
+        }
+        return command_pick(w, now_us, ret_wake_us) < w->n_commands;
+}
+
+static void write_request(const struct conf_point *p, const struct bus_command *c, struct pdu *ret)
+{
+        enum pdu_function function = p->write_function;
+
+        if (writes_by_mask(p, c)) {
+                pdu_mask_write_request(ret, p->address, (uint16_t)~c->mask[0], c->regs[0] & c->mask[0]);
+                return;
+        }
+        if (function == PDU_MASK_WRITE || c->n_regs > 1)
+                function = p->area == CONF_COIL ? PDU_WRITE_COILS : PDU_WRITE_REGISTERS;
+        pdu_write_request(ret, function, p->address, c->regs, c->n_regs);
+}
+
+static void stage_request(const struct worker *w, const struct command *c, struct pdu *ret)
+{
+        const struct conf_point *p = point_of(w, c->mail);
+
+        if (c->stage == COMMAND_WRITE)
+                write_request(p, c->mail, ret);
+        else
+                pdu_read_request(ret, plan_function(p->area), p->address, (uint16_t)value_n_regs(&p->format));
+}
+
+/* "Busy" is asked again after a pause; "acknowledge" of a write means accepted. true: put off. */
+static bool put_off(struct command *c, int result, const struct port_reply *reply)
+{
+        bool waits = reply->exception == PDU_EXC_BUSY ||
+                     (reply->exception == PDU_EXC_ACKNOWLEDGE && c->stage != COMMAND_WRITE);
+
+        if (result != PORT_EXCEPTION || !waits || c->n_attempts >= WORKER_BUSY_TRIES)
+                return false;
+        c->not_before_us = reply->done_us + (WORKER_BUSY_PAUSE_US << c->n_attempts++);
+        return true;
+}
+
+/* What was not written may be tried again, and what only reads. true: it stays, behind the hold. */
+static bool try_again(struct worker *w, struct command *c, int result, const struct port_reply *reply)
+{
+        const struct conf_device *device = point_of(w, c->mail)->device;
+
+        if (result != PORT_TIMEOUT && result != PORT_BROKEN)
+                return false;
+        if ((c->stage == COMMAND_WRITE && reply->began_us != 0) || c->n_attempts >= device->retries)
+                return false;
+        c->n_attempts++;
+        w->stats.n_retries++;
+        return true;
+}
+
+static enum bus_outcome outcome_of(const struct command *c, int result, const struct port_reply *reply)
+{
+        if (result == PORT_OK)
+                return BUS_RESULT_OK;
+        if (result == PORT_EXCEPTION)
+                return c->stage == COMMAND_WRITE && reply->exception == PDU_EXC_ACKNOWLEDGE
+                               ? BUS_RESULT_OK
+                               : BUS_RESULT_EXCEPTION;
+        if (result == PORT_CANCELLED && reply->began_us == 0)
+                return BUS_RESULT_STOPPED;
+        /* Before the write, silence means that nothing was written. */
+        return c->stage == COMMAND_MODIFY || reply->began_us == 0 ? BUS_RESULT_OFFLINE : BUS_RESULT_TIMEOUT;
+}
+
+static void modified(struct worker *w, size_t i, const struct pdu *request, const struct port_reply *reply)
+{
+        struct command *c = w->commands[i];
+        uint16_t old[VALUE_REGS_MAX];
+
+        if (pdu_read_reply(request, &reply->pdu, old, c->mail->n_regs) < 0) {
+                command_end(w, i, BUS_RESULT_EXCEPTION);
+                return;
+        }
+        for (size_t k = 0; k < c->mail->n_regs; k++)
+                c->mail->regs[k] =
+                        (uint16_t)((old[k] & ~c->mail->mask[k]) | (c->mail->regs[k] & c->mail->mask[k]));
+        c->stage = COMMAND_WRITE;
+        c->n_attempts = 0;
+}
+
+/* A write is over; its point is read back, also after silence: only the device knows what it holds. */
+static void written(struct worker *w, size_t i, enum bus_outcome outcome, const struct port_reply *reply)
+{
+        struct command *c = w->commands[i];
+        bool reads_back = c->mail->read_back && (outcome == BUS_RESULT_OK || outcome == BUS_RESULT_TIMEOUT);
+
+        worker_post_result(w, c->mail, outcome, reply);
+        if (!reads_back) {
+                command_remove(w, i);
+                return;
+        }
+        c->stage = COMMAND_READ;
+        c->n_attempts = 0;
+        c->not_before_us = 0;
+}
+
+static void was_read(struct worker *w, size_t i, const struct pdu *request, enum bus_outcome outcome,
+                     const struct port_reply *reply)
+{
+        const struct command *c = w->commands[i];
+        const struct conf_point *p = point_of(w, c->mail);
+        uint16_t regs[VALUE_REGS_MAX];
+        bool is_good = outcome == BUS_RESULT_OK &&
+                       pdu_read_reply(request, &reply->pdu, regs, value_n_regs(&p->format)) == 0;
+
+        if (c->mail->op == BUS_OP_READ)
+                worker_post_result(w, c->mail, outcome, reply);
+        if (is_good || outcome == BUS_RESULT_EXCEPTION)
+                worker_post_samples(w, &p, 1, p->address, is_good ? regs : NULL, reply, true);
+        command_remove(w, i);
+}
+
+static void command_done(struct worker *w, size_t i, const struct pdu *request, int result,
+                         const struct port_reply *reply)
+{
+        struct command *c = w->commands[i];
+        enum bus_outcome outcome = outcome_of(c, result, reply);
+
+        if (put_off(c, result, reply) || try_again(w, c, result, reply))
+                return;
+        if (c->stage == COMMAND_MODIFY && outcome == BUS_RESULT_OK)
+                modified(w, i, request, reply);
+        else if (c->stage == COMMAND_READ)
+                was_read(w, i, request, outcome, reply);
+        else
+                written(w, i, outcome, reply);
+}
+
+void worker_command_run(struct worker *w)
+{
+        uint64_t wake_us = CLOCK_NEVER_US;
+        size_t i = command_pick(w, clock_monotonic_us(), &wake_us);
+        struct port_reply reply;
+        struct pdu request;
+        uint32_t device;
+        int r;
+
+        if (i == w->n_commands)
+                return;
+        device = device_of(w, w->commands[i]);
+        w->commands[i]->has_begun = true;
+        stage_request(w, w->commands[i], &request);
+        r = worker_exchange(w, device, &request, w->devices[device].conf->response_timeout_ms * USEC_PER_MSEC,
+                            SCHEDULE_COMMAND, &reply);
+        /* A port that was lost has ended every command already. */
+        if (r >= 0 && w->is_open)
+                command_done(w, i, &request, r, &reply);
+}
+
+void worker_command_fail_all(struct worker *w, enum bus_outcome outcome)
+{
+        while (w->n_commands > 0)
+                command_end(w, 0, outcome);
+}

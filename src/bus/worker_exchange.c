@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker_private.h"
+
+/* A call that is due to end at some moment is given this much more before the watchdog may worry. */
+#define HEARTBEAT_GRACE_US (15 * USEC_PER_SEC)
+
+/* The longest that the port waits for a babbling line to become silent, and a little. */
+#define SILENCE_MAX_US (3 * USEC_PER_SEC)
+
+/* The turnaround is smoothed by an eighth, as TCP does it (RFC 6298 §2). */
+#define SMOOTH 8
+
+bool worker_block_begin(struct worker *w, uint64_t until_us)
+{
+        heartbeat_promise(&w->heartbeat, until_us + HEARTBEAT_GRACE_US);
+        /* First say until when, then look whether to stop: worker_stop() does it the other way round. */
+        atomic_store(&w->busy_until_us, until_us);
+        return atomic_load(&w->stop);
+}
+
+void worker_block_end(struct worker *w)
+{
+        atomic_store(&w->busy_until_us, 0);
+}
+
+/* Whether another device wants the line before this one's reply would be given up. */
+static bool others_wait(const struct worker *w, uint32_t device, uint64_t until_us)
+{
+        for (size_t i = 0; i < w->schedule.n_jobs; i++) {
+                const struct schedule_job *j = &w->schedule.jobs[i];
+
+                if (j->device != device && !j->is_paused && j->due_us <= until_us &&
+                    w->schedule.devices[j->device].held_until_us <= until_us)
+                        return true;
+        }
+        return false;
+}
+
+uint64_t worker_timeout_us(struct worker *w, uint32_t device)
+{
+        const struct worker_device *d = &w->devices[device];
+        uint64_t configured_us = d->conf->response_timeout_ms * USEC_PER_MSEC;
+        uint64_t until_us = clock_monotonic_us() + configured_us;
+
+        return health_timeout_us(&d->health, configured_us, others_wait(w, device, until_us));
+}
+
+bool worker_is_silence(int result, const struct port_reply *reply)
+{
+        if (result == PORT_TIMEOUT || result == PORT_BROKEN)
+                return true;
+        return result == PORT_EXCEPTION &&
+               (reply->exception == PDU_EXC_GATEWAY_PATH || reply->exception == PDU_EXC_GATEWAY_TARGET);
+}
+
+static void count_extras(struct bus_stats *stats, const struct rtu_counts *c)
+{
+        stats->n_crc += c->n_crc;
+        stats->n_foreign += c->n_foreign;
+        stats->n_junk_bytes += c->n_junk_bytes;
+        stats->n_echo += c->n_echo;
+}
+
+static void measure(struct worker *w, struct worker_device *d, const struct port_reply *reply)
+{
+        uint64_t round_trip_us = reply->done_us > reply->sent_us ? reply->done_us - reply->sent_us : 0;
+        uint64_t wire_us =
+                w->cost.baud ? rtu_wire_us(w->cost.baud, w->cost.char_bits, reply->pdu.n_bytes + 3) : 0;
+        uint64_t turnaround_us = round_trip_us > wire_us ? round_trip_us - wire_us : 0;
+
+        histogram_add(&w->round_trip, round_trip_us);
+        health_measured(&d->health, turnaround_us, round_trip_us);
+        turnaround_us = MBGATE_MIN(turnaround_us, UINT32_MAX / 2);
+        if (d->n_measured == 0)
+                d->turnaround_us = (uint32_t)turnaround_us;
+        else
+                d->turnaround_us =
+                        (uint32_t)((d->turnaround_us * (uint64_t)(SMOOTH - 1) + turnaround_us) / SMOOTH);
+        if (++d->n_measured == WORKER_REPLAN_REPLIES)
+                w->replan = true;
+}
+
+static void count(struct worker *w, struct worker_device *d, const struct pdu *pdu, int result,
+                  const struct port_reply *reply)
+{
+        count_extras(&w->stats, &reply->counts);
+        d->stats.n_crc += reply->counts.n_crc;
+        if (reply->began_us == 0)
+                return;
+        w->stats.n_transactions++;
+        d->stats.n_transactions++;
+        w->stats.n_writes += pdu->bytes[0] >= PDU_WRITE_COIL;
+        if (reply->gap_us != UINT64_MAX && (w->stats.min_gap_us == 0 || reply->gap_us < w->stats.min_gap_us))
+                w->stats.min_gap_us = (uint32_t)reply->gap_us;
+        switch (result) {
+        case PORT_OK:
+                w->stats.n_ok++;
+                d->stats.n_ok++;
+                measure(w, d, reply);
+                break;
+        case PORT_EXCEPTION:
+                w->stats.n_exceptions[reply->exception < STATS_EXCEPTION_CODES ? reply->exception : 0]++;
+                d->stats.n_exceptions++;
+                break;
+        case PORT_TIMEOUT:
+        case PORT_BROKEN:
+                w->stats.n_timeouts++;
+                d->stats.n_timeouts++;
+                break;
+        default: break;
+        }
+}
+
+/*
+ * After silence the unit is left alone as long as a late reply could still come: README.md. A reply that came
+ * broken has come. Modbus TCP tells replies apart.
+ */
+static void hold(struct worker *w, uint32_t device, int result, uint64_t timeout_us,
+                 const struct port_reply *reply)
+{
+        uint64_t configured_us = w->devices[device].conf->response_timeout_ms * USEC_PER_MSEC;
+        uint64_t wire_us;
+
+        if ((result != PORT_TIMEOUT && result != PORT_BROKEN) || reply->sent_us == 0 ||
+            w->bus->kind == CONF_PORT_TCP)
+                return;
+        if (result == PORT_BROKEN && reply->counts.n_crc > 0)
+                return;
+        wire_us = reply->deadline_us - reply->sent_us - timeout_us;
+        w->schedule.devices[device].held_until_us = reply->sent_us + 2 * configured_us + wire_us;
+}
+
+/* The consequences for the device's health: what is said, and what the schedule does with it. */
+static void judge(struct worker *w, uint32_t device, int result, uint64_t timeout_us,
+                  const struct port_reply *reply)
+{
+        struct worker_device *d = &w->devices[device];
+        uint64_t since_us = d->health.since_us, n_lost = d->health.n_lost;
+        enum device_status before = d->health.status;
+
+        if (worker_is_silence(result, reply)) {
+                if (health_failed(&d->health, reply->done_us)) {
+                        schedule_pause(&w->schedule, device, reply->done_us + d->health.pause_us);
+                        worker_log_offline(w, device, timeout_us);
+                        worker_post_device(w, device);
+                } else if (before == DEVICE_OFFLINE) {
+                        w->schedule.devices[device].probe_due_us = reply->done_us + d->health.pause_us;
+                }
+                return;
+        }
+        if (!health_answered(&d->health, reply->done_us))
+                return;
+        if (before == DEVICE_OFFLINE) {
+                schedule_resume(&w->schedule, device, reply->done_us);
+                worker_log_online(w, device, since_us, n_lost);
+        }
+        worker_post_device(w, device);
+}
+
+/* Reads off what a time-out or broken frame left on the line. */
+static int settle(struct worker *w)
+{
+        struct rtu_counts counts = { 0 };
+        uint64_t now_us = clock_monotonic_us();
+        int r;
+
+        if (worker_block_begin(w, now_us + SILENCE_MAX_US))
+                return 0;
+        r = port_drain(w->port, now_us, &counts);
+        worker_block_end(w);
+        count_extras(&w->stats, &counts);
+        return r;
+}
+
+int worker_exchange(struct worker *w, uint32_t device, const struct pdu *pdu, uint64_t timeout_us,
+                    enum schedule_kind kind, struct port_reply *ret_reply)
+{
+        struct worker_device *d = &w->devices[device];
+        struct port_request request = {
+                .unit = d->conf->unit_id,
+                .pdu = *pdu,
+                .timeout_us = timeout_us,
+                .silence_us = d->conf->gap_ms * USEC_PER_MSEC,
+        };
+        uint64_t start_us = clock_monotonic_us(), busy_us;
+        int r, drained = 0;
+
+        if (worker_block_begin(w, start_us + SILENCE_MAX_US + request.silence_us + 2 * timeout_us +
+                                          2 * plan_read_us(&w->cost, PDU_READ_HOLDING, PDU_READ_REGS_MAX))) {
+                *ret_reply = (struct port_reply){ 0 };
+                return PORT_CANCELLED;
+        }
+        r = port_transact(w->port, &request, ret_reply);
+        worker_block_end(w);
+        busy_us = clock_monotonic_us() - start_us;
+        w->window_busy_us += busy_us;
+        schedule_charge(&w->schedule, kind, busy_us);
+        if (r >= 0 && r != PORT_CANCELLED) {
+                count(w, d, pdu, r, ret_reply);
+                hold(w, device, r, timeout_us, ret_reply);
+                judge(w, device, r, timeout_us, ret_reply);
+                if (r == PORT_TIMEOUT || r == PORT_BROKEN)
+                        drained = settle(w);
+                else
+                        worker_port_works(w);
+        }
+        if (r < 0 || drained < 0)
+                worker_port_lost(w, r < 0 ? r : drained);
+        return r;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "worker_private.h"
+
+#define PATH_LOOK_US   USEC_PER_SEC
+#define NAME_LOOKUP_US (60 * USEC_PER_SEC) /* a resolver may take that long */
+#define SERIAL_OPEN_US (5 * USEC_PER_SEC)  /* drivers may wait for an adapter */
+
+static const unsigned backoff_s[] = { 1, 2, 5, 10, 30 };
+
+static const char *error_text(int error)
+{
+        const char *text = strerrordesc_np(-error);
+
+        return text ? text : "unknown error";
+}
+
+/* Remembers what the path leads to, so that a change shows. */
+static void path_look(const struct worker *w, struct stat *ret)
+{
+        *ret = (struct stat){ 0 };
+        if (w->bus->kind == CONF_PORT_SERIAL && stat(w->bus->port, ret) < 0)
+                *ret = (struct stat){ 0 };
+}
+
+static bool path_is_new(const struct worker *w)
+{
+        struct stat now;
+
+        path_look(w, &now);
+        return now.st_ino != 0 && (now.st_ino != w->path.st_ino || now.st_dev != w->path.st_dev ||
+                                   now.st_rdev != w->path.st_rdev || now.st_ctime != w->path.st_ctime);
+}
+
+static unsigned put_off(struct worker *w, uint64_t now_us)
+{
+        size_t i = MBGATE_MIN(w->n_open_failures, ARRAY_SIZE(backoff_s) - 1);
+
+        w->n_open_failures++;
+        w->next_open_us = now_us + backoff_s[i] * USEC_PER_SEC;
+        return backoff_s[i];
+}
+
+static void open_failed(struct worker *w, int error)
+{
+        struct log_fields fields = { .bus = w->bus->name, .error = -error };
+        bool is_first = w->n_open_failures == 0;
+        const char *about = port_describe(w->port);
+        char reason[96];
+        unsigned next_s;
+
+        path_look(w, &w->path);
+        next_s = put_off(w, clock_monotonic_us());
+        (void)snprintf(reason, sizeof(reason), "%s%s%s", error_text(error), *about ? ": " : "", about);
+        log_at(is_first ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, &fields,
+               "bus %s: cannot open %s: %s, next try in %u s", w->bus->name, w->bus->port, reason, next_s);
+        if (is_first) {
+                w->lost_at_us = clock_monotonic_us();
+                worker_post_port(w, reason);
+        }
+}
+
+static void opened(struct worker *w)
+{
+        struct log_fields fields = { .bus = w->bus->name };
+        uint64_t now_us = clock_monotonic_us();
+        const char *about = port_describe(w->port);
+
+        if (w->lost_at_us != 0)
+                log_info(&fields, "bus %s: %s is open again after %llu s and %u tries: %s", w->bus->name,
+                         w->bus->port, (unsigned long long)((now_us - w->lost_at_us) / USEC_PER_SEC),
+                         w->n_open_failures, about);
+        else
+                log_info(&fields, "bus %s: %s is open%s%s", w->bus->name, w->bus->port, *about ? ": " : "",
+                         about);
+        w->is_open = true;
+        for (uint32_t i = 0; i < w->n_devices; i++) {
+                health_forget(&w->devices[i].health, now_us);
+                schedule_pause(&w->schedule, i, now_us);
+                schedule_resume(&w->schedule, i, now_us);
+                w->schedule.devices[i].held_until_us = 0;
+        }
+        schedule_spread(&w->schedule, now_us);
+        worker_post_port(w, "");
+}
+
+void worker_port_try(struct worker *w)
+{
+        uint64_t now_us = clock_monotonic_us();
+        uint64_t limit_us = SERIAL_OPEN_US;
+        int r;
+
+        if (now_us < w->next_open_us && !path_is_new(w))
+                return;
+        if (w->bus->kind != CONF_PORT_SERIAL)
+                limit_us = w->bus->connect_timeout_ms * USEC_PER_MSEC + NAME_LOOKUP_US;
+        if (worker_block_begin(w, now_us + limit_us))
+                return;
+        r = port_open(w->port);
+        worker_block_end(w);
+        if (r < 0)
+                open_failed(w, r);
+        else
+                opened(w);
+}
+
+void worker_port_lost(struct worker *w, int error)
+{
+        struct log_fields fields = { .bus = w->bus->name, .error = -error };
+        uint64_t now_us = clock_monotonic_us();
+        char reason[96];
+        unsigned next_s;
+
+        if (!w->is_open)
+                return;
+        path_look(w, &w->path);
+        port_close(w->port); /* at once: a node that stays open keeps its name from the adapter's return */
+        w->is_open = false;
+        w->stats.n_port_lost++;
+        w->lost_at_us = now_us;
+        next_s = put_off(w, now_us);
+        (void)snprintf(reason, sizeof(reason), "lost: %s", error_text(error));
+        log_warn(&fields, "bus %s: %s %s, next try in %u s", w->bus->name, w->bus->port, reason, next_s);
+        worker_post_port(w, reason);
+        worker_command_fail_all(w, BUS_RESULT_PORT);
+        for (uint32_t i = 0; i < w->n_devices; i++) {
+                if (w->devices[i].health.status == DEVICE_OFFLINE)
+                        continue;
+                w->devices[i].health.status = DEVICE_OFFLINE;
+                worker_post_device(w, i);
+        }
+        worker_post_stats(w, now_us);
+}
+
+/* A device answered: the line is in order, and the next loss is a new one. */
+void worker_port_works(struct worker *w)
+{
+        w->n_open_failures = 0;
+        w->lost_at_us = 0;
+}
+
+uint64_t worker_port_wake_us(const struct worker *w, uint64_t now_us)
+{
+        if (w->bus->kind == CONF_PORT_SERIAL)
+                return MBGATE_MIN(w->next_open_us, now_us + PATH_LOOK_US);
+        return w->next_open_us;
+}
+
+/* Bytes or a hang-up while nothing was asked. */
+void worker_port_listen(struct worker *w)
+{
+        struct rtu_counts counts = { 0 };
+        uint64_t now_us = clock_monotonic_us();
+        int r;
+
+        if (worker_block_begin(w, now_us + SERIAL_OPEN_US))
+                return;
+        r = port_drain(w->port, now_us, &counts);
+        worker_block_end(w);
+        w->stats.n_foreign += counts.n_foreign;
+        w->stats.n_junk_bytes += counts.n_junk_bytes;
+        if (r < 0)
+                worker_port_lost(w, r);
+}

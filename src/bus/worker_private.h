@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the worker share. Everything but the atomics, the mailboxes and port_cancel() belongs to
+ * the worker's thread once it runs.
+ *
+ *   worker.c          the thread: mail, what next, sleep, stop
+ *   worker_exchange.c one transaction and its consequences for counters, health and hold
+ *   worker_poll.c     blocks, probes, and what comes of them
+ *   worker_command.c  writes and reads asked for from above
+ *   worker_port.c     opening, losing and finding the port
+ *   worker_report.c   samples, states and counters for above
+ *   worker_setup.c    devices, plans and schedule out of a configuration, again at each reload
+ */
+#ifndef MBGATE_BUS_WORKER_PRIVATE_H
+#define MBGATE_BUS_WORKER_PRIVATE_H
+
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "mbgate/base/clock.h"
+#include "mbgate/base/histogram.h"
+#include "mbgate/base/log.h"
+#include "mbgate/bus/plan.h"
+#include "mbgate/bus/worker.h"
+#include "mbgate/model/bus_mail.h"
+
+#include "health.h"
+#include "holes.h"
+#include "schedule.h"
+
+#define WORKER_SLOW_US        (60 * USEC_PER_SEC) /* between readings of what the device refuses */
+#define WORKER_BUSY_TRIES     3                   /* after "busy" and "acknowledge" */
+#define WORKER_BUSY_PAUSE_US  UINT64_C(200000)    /* doubled each time */
+#define WORKER_STOP_GRACE_US  USEC_PER_SEC        /* a transaction that takes longer is cancelled */
+#define WORKER_REPLAN_REPLIES 50                  /* then the turnaround is known well enough to plan with */
+
+/* The command's next transaction. */
+enum command_stage {
+        COMMAND_MODIFY, /* read what the mask keeps */
+        COMMAND_WRITE,
+        COMMAND_READ, /* /get, or the read-back */
+};
+
+struct command {
+        struct bus_command *mail;
+        enum command_stage stage;
+        bool has_begun; /* something was sent: it cannot expire any more */
+        unsigned n_attempts;
+        uint64_t not_before_us;
+};
+
+struct worker_device {
+        const struct conf_device *conf;
+        struct health health;
+        struct holes holes;
+        struct plan plan;
+        struct device_stats stats;
+        uint32_t turnaround_us; /* smoothed; 0: not known */
+        unsigned n_measured;
+        uint64_t n_reported; /* stats.n_transactions when they were last posted */
+};
+
+/* What the schedule's job of the same index reads. */
+struct worker_block {
+        uint32_t device;
+        const struct plan_block *plan;
+        bool is_refused; /* read slowly, and said so once */
+};
+
+struct worker {
+        struct conf *conf;
+        const struct conf_bus *bus;
+        struct port *port;
+        struct mailbox *up, *box;
+        pthread_t thread;
+        bool was_started;
+        int stop_fd;
+        atomic_bool stop;
+        atomic_bool has_ended;
+        _Atomic uint64_t busy_until_us; /* the call that runs ends by then; 0: none runs */
+        struct heartbeat heartbeat;
+
+        struct worker_device *devices;
+        size_t n_devices;
+        struct worker_block *blocks; /* parallel to schedule.jobs */
+        struct schedule schedule;
+        struct plan_cost cost;
+        bool replan; /* a device's holes or turnaround changed */
+
+        struct command *commands[BUS_COMMANDS_MAX]; /* oldest first */
+        size_t n_commands;
+        struct mail *backlog; /* results that `up` did not take; oldest first */
+        struct mail **backlog_tail;
+
+        bool is_open;
+        unsigned n_open_failures; /* in a row */
+        uint64_t next_open_us;
+        uint64_t lost_at_us;
+        struct stat path; /* as it was when opening failed; st_ino 0: nothing there */
+
+        struct bus_stats stats;
+        struct histogram round_trip;
+        uint64_t window_began_us, window_busy_us;
+        uint64_t next_stats_us;
+        uint64_t n_lost; /* samples that `up` refused */
+};
+
+/* worker_exchange.c: the device index, a PDU, how long to wait. enum port_result, or −errno with the port
+ * given up. `kind` says whose time on the line it is. */
+MUST_CHECK int worker_exchange(struct worker *w, uint32_t device, const struct pdu *pdu, uint64_t timeout_us,
+                               enum schedule_kind kind, struct port_reply *ret_reply);
+
+/* Whether the result says that the device itself did not answer. */
+bool worker_is_silence(int result, const struct port_reply *reply);
+
+/* Before and after a call that blocks: heartbeat, and what worker_stop() must know. true: stop instead. */
+bool worker_block_begin(struct worker *w, uint64_t until_us);
+void worker_block_end(struct worker *w);
+
+/* How long the reply of this device is waited for. */
+uint64_t worker_timeout_us(struct worker *w, uint32_t device);
+
+/* worker_poll.c */
+void worker_poll(struct worker *w, size_t job);
+void worker_probe(struct worker *w, uint32_t device);
+
+/* worker_command.c */
+void worker_command_add(struct worker *w, struct bus_command *c);
+bool worker_command_ready(struct worker *w, uint64_t now_us, uint64_t *ret_wake_us);
+void worker_command_run(struct worker *w);
+void worker_command_fail_all(struct worker *w, enum bus_outcome outcome);
+
+/* worker_port.c */
+void worker_port_try(struct worker *w);
+void worker_port_lost(struct worker *w, int error);
+void worker_port_works(struct worker *w);
+uint64_t worker_port_wake_us(const struct worker *w, uint64_t now_us);
+void worker_port_listen(struct worker *w);
+
+/* worker_report.c */
+void worker_post(struct worker *w, struct mail *mail);
+void worker_post_backlog(struct worker *w);
+void worker_post_result(struct worker *w, const struct bus_command *c, enum bus_outcome outcome,
+                        const struct port_reply *reply);
+void worker_post_samples(struct worker *w, const struct conf_point *const *points, size_t n_points,
+                         uint16_t address, const uint16_t *regs, const struct port_reply *reply,
+                         bool on_demand);
+void worker_post_device(struct worker *w, uint32_t device);
+void worker_post_port(struct worker *w, const char *reason);
+void worker_post_stats(struct worker *w, uint64_t now_us);
+void worker_log_offline(struct worker *w, uint32_t device, uint64_t timeout_us);
+void worker_log_online(struct worker *w, uint32_t device, uint64_t since_us, uint64_t n_lost);
+
+/* worker_setup.c: −ENOMEM leaves everything as it was. */
+MUST_CHECK int worker_setup(struct worker *w, struct conf *conf, uint32_t bus, uint64_t now_us);
+void worker_setup_done(struct worker *w);
+void worker_replan(struct worker *w, uint64_t now_us);
+
+/* The interval at which a block is read: its own, or the slow one while it is refused. */
+uint64_t worker_block_interval_us(const struct worker_block *b);
+
+#endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdio.h>
+#include <string.h>
+
+#include "worker_private.h"
+
+/* Keys of samples: by a block's first point, and apart from those a point read on demand. */
+#define KEY_ON_DEMAND UINT32_C(0x20000000)
+
+static void backlog_add(struct worker *w, struct mail *mail)
+{
+        mail->next = NULL;
+        *w->backlog_tail = mail;
+        w->backlog_tail = &mail->next;
+}
+
+/*
+ * Never waits: what may be replaced by a newer one is dropped when `up` has no room at all, everything else
+ * is kept here, in order.
+ */
+void worker_post(struct worker *w, struct mail *mail)
+{
+        if ((w->backlog && mail->key == 0) || mailbox_post(w->up, mail) < 0) {
+                if (mail->key == 0) {
+                        backlog_add(w, mail);
+                } else {
+                        w->n_lost += mail->kind == BUS_MAIL_SAMPLES;
+                        mail_free(mail);
+                }
+        }
+}
+
+void worker_post_backlog(struct worker *w)
+{
+        while (w->backlog) {
+                struct mail *mail = w->backlog, *next = mail->next;
+
+                if (mailbox_post(w->up, mail) < 0) {
+                        mail->next = next;
+                        return;
+                }
+                w->backlog = next;
+                if (!next)
+                        w->backlog_tail = &w->backlog;
+        }
+}
+
+void worker_post_result(struct worker *w, const struct bus_command *c, enum bus_outcome outcome,
+                        const struct port_reply *reply)
+{
+        struct log_fields fields = { .bus = w->bus->name };
+        struct bus_result *result;
+
+        if (bus_result_new(c, outcome, &result) < 0) {
+                log_error(&fields, "bus %s: no memory for the result of a command", w->bus->name);
+                return;
+        }
+        result->done_us = reply ? reply->done_us : clock_monotonic_us();
+        if (reply) {
+                result->began_us = reply->began_us;
+                result->exception = reply->exception;
+        }
+        worker_post(w, &result->mail);
+}
+
+static size_t count_texts(const struct conf_point *const *points, size_t n_points)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < n_points; i++)
+                n += points[i]->format.type == VALUE_TYPE_STRING;
+        return n;
+}
+
+static void fill_sample(struct sample *s, const struct conf_point *p, const uint16_t *regs, char **text)
+{
+        *s = (struct sample){ .point = p->id, .quality = QUALITY_BAD };
+        if (!regs || value_decode(&p->format, regs, *text, &s->value) != 0)
+                return;
+        s->quality = QUALITY_GOOD;
+        if (p->format.type == VALUE_TYPE_STRING)
+                *text += VALUE_TEXT_MAX_BYTES;
+}
+
+/* `regs` begin at `address`; NULL: the device answered, but with no values. */
+void worker_post_samples(struct worker *w, const struct conf_point *const *points, size_t n_points,
+                         uint16_t address, const uint16_t *regs, const struct port_reply *reply,
+                         bool on_demand)
+{
+        size_t text_bytes = VALUE_TEXT_MAX_BYTES * count_texts(points, n_points);
+        struct bus_samples *mail;
+        char *text;
+
+        if (bus_samples_new(points[0]->id, n_points, text_bytes, &mail, &text) < 0) {
+                w->n_lost++;
+                return;
+        }
+        if (on_demand)
+                mail->mail.key |= KEY_ON_DEMAND;
+        mail->generation = w->conf->generation;
+        mail->bus = w->bus->id;
+        mail->on_demand = on_demand;
+        mail->began_us = reply->began_us;
+        mail->done_us = reply->done_us;
+        mail->wall_us = clock_wall_us() - (int64_t)(clock_monotonic_us() - reply->done_us);
+        for (size_t i = 0; i < n_points; i++) {
+                const uint16_t *at = regs ? regs + (points[i]->address - address) : NULL;
+
+                fill_sample(&mail->samples[i], points[i], at, &text);
+        }
+        worker_post(w, &mail->mail);
+}
+
+void worker_post_device(struct worker *w, uint32_t device)
+{
+        struct worker_device *d = &w->devices[device];
+        struct bus_device_state *mail;
+
+        if (bus_device_state_new(device, &mail) < 0)
+                return;
+        d->stats.round_trip_p50_us = histogram_percentile_us(&d->health.round_trip, 500);
+        d->stats.round_trip_p99_us = histogram_percentile_us(&d->health.round_trip, 990);
+        d->n_reported = d->stats.n_transactions;
+        mail->generation = w->conf->generation;
+        mail->bus = w->bus->id;
+        mail->status = d->health.status;
+        mail->stats = d->stats;
+        worker_post(w, &mail->mail);
+}
+
+void worker_post_port(struct worker *w, const char *reason)
+{
+        struct bus_port_state *mail;
+
+        if (bus_port_state_new(&mail) < 0)
+                return;
+        mail->generation = w->conf->generation;
+        mail->bus = w->bus->id;
+        mail->is_open = w->is_open;
+        (void)snprintf(mail->reason, sizeof(mail->reason), "%s", reason);
+        worker_post(w, &mail->mail);
+}
+
+static void fill_stats(struct worker *w, uint64_t now_us)
+{
+        uint64_t window_us = now_us - w->window_began_us;
+
+        w->stats.n_missed_deadlines = w->schedule.n_missed;
+        w->stats.n_samples_lost = w->n_lost + mailbox_replaced(w->up);
+        w->stats.round_trip_p50_us = histogram_percentile_us(&w->round_trip, 500);
+        w->stats.round_trip_p90_us = histogram_percentile_us(&w->round_trip, 900);
+        w->stats.round_trip_p99_us = histogram_percentile_us(&w->round_trip, 990);
+        w->stats.round_trip_max_us = w->round_trip.max_us;
+        if (window_us > 0)
+                w->stats.load_permille = (uint32_t)MBGATE_MIN(w->window_busy_us * 1000 / window_us, 1000);
+        w->window_began_us = now_us;
+        w->window_busy_us = 0;
+}
+
+void worker_post_stats(struct worker *w, uint64_t now_us)
+{
+        uint64_t interval_us = w->bus->stats_interval_s * USEC_PER_SEC;
+        struct bus_stats_mail *mail;
+
+        w->next_stats_us = interval_us ? now_us + interval_us : CLOCK_NEVER_US;
+        fill_stats(w, now_us);
+        if (bus_stats_mail_new(&mail) < 0)
+                return;
+        mail->generation = w->conf->generation;
+        mail->bus = w->bus->id;
+        mail->stats = w->stats;
+        worker_post(w, &mail->mail);
+        for (uint32_t i = 0; i < w->n_devices; i++) {
+                if (w->devices[i].n_reported != w->devices[i].stats.n_transactions)
+                        worker_post_device(w, i);
+        }
+}
+
+void worker_log_offline(struct worker *w, uint32_t device, uint64_t timeout_us)
+{
+        const struct worker_device *d = &w->devices[device];
+        struct log_fields fields = { .bus = w->bus->name, .device = d->conf->name };
+
+        log_warn(&fields, "bus %s: unit %u: no reply within %llu ms, next try in %llu s", w->bus->name,
+                 (unsigned)d->conf->unit_id, (unsigned long long)(timeout_us / USEC_PER_MSEC),
+                 (unsigned long long)(d->health.pause_us / USEC_PER_SEC));
+}
+
+void worker_log_online(struct worker *w, uint32_t device, uint64_t since_us, uint64_t n_lost)
+{
+        const struct worker_device *d = &w->devices[device];
+        struct log_fields fields = { .bus = w->bus->name, .device = d->conf->name };
+
+        log_info(&fields, "bus %s: unit %u: answers again after %llu s and %llu unanswered requests",
+                 w->bus->name, (unsigned)d->conf->unit_id,
+                 (unsigned long long)((clock_monotonic_us() - since_us) / USEC_PER_SEC),
+                 (unsigned long long)n_lost);
+}
