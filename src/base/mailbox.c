@@ -146,6 +146,13 @@ uint64_t mailbox_replaced(struct mailbox *box)
         return n;
 }
 
+void mailbox_grow(struct mailbox *box, size_t capacity)
+{
+        (void)pthread_mutex_lock(&box->mutex);
+        box->capacity = MBGATE_MAX(box->capacity, capacity);
+        (void)pthread_mutex_unlock(&box->mutex);
+}
+
 void mailbox_close(struct mailbox *box)
 {
         (void)pthread_mutex_lock(&box->mutex);

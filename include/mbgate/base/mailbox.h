@@ -51,6 +51,9 @@ int mailbox_fd(const struct mailbox *box);
 /* Messages that were replaced by newer ones since the box was made. */
 uint64_t mailbox_replaced(struct mailbox *box);
 
+/* Makes room for at least `capacity` messages; never takes room away. */
+void mailbox_grow(struct mailbox *box, size_t capacity);
+
 /* From now on every post is refused; what is in it can still be taken. */
 void mailbox_close(struct mailbox *box);
 

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "mbgate/base/clock.h"
+
+#include "app.h"
+
+static void app_on_signal(void *user, int signo)
+{
+        struct app *app = user;
+
+        if (signo != SIGHUP)
+                app_stop(app);
+        else if (app->phase == APP_RUNNING)
+                app_reload(app);
+}
+
+static void app_on_reap(void *user, uint64_t now_us)
+{
+        struct app *app = user;
+        bool is_ending = buses_reap(app);
+
+        is_ending |= links_reap(app);
+        if (app->phase != APP_RUNNING)
+                app_stop_continue(app);
+        else if (is_ending)
+                loop_timer_set(app->reap, now_us + APP_REAP_INTERVAL_US);
+}
+
+void app_reap_soon(struct app *app)
+{
+        loop_timer_set(app->reap, clock_monotonic_us());
+}
+
+/* Says once which thread is late; the watchdog starves as long as one is. */
+static bool app_is_late(struct app *app, struct heartbeat *beat, const char *what, const char *name)
+{
+        if (!heartbeat_is_late(beat, clock_monotonic_us()))
+                return false;
+        if (app->late != name)
+                log_error(NULL, "%s %s: its thread is stuck; the watchdog is not fed", what, name);
+        app->late = name;
+        return true;
+}
+
+static bool app_is_alive(void *user)
+{
+        struct app *app = user;
+
+        for (struct app_bus *b = app->buses; b; b = b->next) {
+                if (!b->is_ending && !b->is_waiting &&
+                    app_is_late(app, worker_heartbeat(b->worker), "bus", app->conf->buses[b->index].name))
+                        return false;
+        }
+        for (struct app_link *l = app->links; l; l = l->next) {
+                if (!l->is_ending && !l->is_waiting &&
+                    app_is_late(app, link_mosquitto_heartbeat(l->link), "link",
+                                app->conf->links[l->index].name))
+                        return false;
+        }
+        app->late = "";
+        return true;
+}
+
+static int app_add_signals(struct app *app)
+{
+        static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+        int r = 0;
+
+        for (size_t i = 0; i < ARRAY_SIZE(signals) && r >= 0; i++)
+                r = loop_add_signal(app->loop, signals[i], app_on_signal, app, &app->signals[i]);
+        return r;
+}
+
+static int app_init(struct app *app)
+{
+        int r;
+
+        r = loop_new(&app->loop);
+        if (r < 0)
+                return r;
+        r = app_add_signals(app);
+        if (r < 0)
+                return r;
+        r = loop_add_timer(app->loop, app_on_reap, app, &app->reap);
+        if (r < 0)
+                return r;
+        r = gateway_new(app->loop, app->conf, &app->gateway);
+        if (r < 0)
+                return r;
+        r = buses_start(app);
+        if (r < 0)
+                return r;
+        r = links_start(app);
+        if (r < 0)
+                return r;
+        return loop_watch(app->loop, app_is_alive, app);
+}
+
+static void app_done(struct app *app)
+{
+        buses_free(app);
+        links_free(app);
+        app->gateway = gateway_free(app->gateway);
+        for (size_t i = 0; i < ARRAY_SIZE(app->signals); i++)
+                app->signals[i] = loop_signal_free(app->signals[i]);
+        app->reap = loop_timer_free(app->reap);
+        app->guard = loop_timer_free(app->guard);
+        app->loop = loop_free(app->loop);
+        app->conf = conf_unref(app->conf);
+}
+
+/* Signals that the loop reads are blocked before the first thread starts. */
+static void app_block_signals(void)
+{
+        sigset_t set;
+
+        (void)sigemptyset(&set);
+        (void)sigaddset(&set, SIGTERM);
+        (void)sigaddset(&set, SIGINT);
+        (void)sigaddset(&set, SIGHUP);
+        (void)sigprocmask(SIG_BLOCK, &set, NULL);
+        (void)signal(SIGPIPE, SIG_IGN);
+}
+
+static void app_greet(const struct app *app)
+{
+        const struct conf *conf = app->conf;
+        size_t n_devices = 0;
+
+        for (size_t i = 0; i < conf->n_buses; i++)
+                n_devices += conf->buses[i].n_devices;
+        log_info(NULL, "mbgated %s: %s: %zu bus(es), %zu device(s), %zu point(s), %zu link(s)",
+                 MBGATE_VERSION, conf->file, conf->n_buses, n_devices, conf->n_points, conf->n_links);
+        if (conf->broker.on)
+                log_warn(NULL,
+                         "broker: this version has no embedded broker: the group \"broker\" has no effect; "
+                         "add a link to an external one");
+        if (conf->n_links == 0)
+                log_warn(NULL, "no link is configured: values go nowhere");
+}
+
+int app_run(const struct options *options, struct conf *conf)
+{
+        struct app app = { .options = options, .conf = conf_ref(conf), .late = "" };
+        int r;
+
+        app_block_signals();
+        app_greet(&app);
+        r = link_mosquitto_global_init();
+        if (r == 0)
+                r = app_init(&app);
+        if (r < 0) {
+                log_error(&(struct log_fields){ .error = -r }, "cannot start: %s", strerror(-r));
+        } else {
+                app_notify_status(&app, "READY=1\n");
+                r = loop_run(app.loop);
+                if (r < 0)
+                        log_error(&(struct log_fields){ .error = -r }, "event loop: %s", strerror(-r));
+        }
+        app_done(&app);
+        link_mosquitto_global_done();
+        return r < 0 ? EX_OSERR : r;
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The running program. One of it, on the main thread; the parts are in buses.c, links.c, reload.c, shutdown.c
+ * and status.c.
+ */
+#ifndef MBGATE_APP_APP_H
+#define MBGATE_APP_APP_H
+
+#include <stdbool.h>
+
+#include "mbgate/bus/worker.h"
+#include "mbgate/client/link_mosquitto.h"
+#include "mbgate/config/load.h"
+#include "mbgate/gateway/gateway.h"
+#include "mbgate/loop/loop.h"
+
+#include "options.h"
+
+/* Whether threads have ended is asked this often, and only while something is ending. */
+#define APP_REAP_INTERVAL_US (20 * USEC_PER_MSEC)
+
+struct app;
+
+/* A bus: its worker and the mail that comes up from it. */
+struct app_bus {
+        struct app *app;
+        uint32_t index; /* in conf->buses */
+        struct worker *worker;
+        struct mailbox *up;
+        struct loop_io *io;
+        enum device_status *devices; /* for the status line */
+        size_t n_devices;
+        bool is_ending;  /* asked to stop; freed when its thread has ended */
+        bool is_waiting; /* not started: a predecessor on the same port is still ending */
+        struct app_bus *next;
+};
+
+struct app_link {
+        struct app *app;
+        uint32_t index; /* in conf->links */
+        struct link *link;
+        bool is_online;
+        bool is_ending;
+        bool has_stopped; /* LINK_STOPPED came */
+        bool is_waiting;
+        struct app_link *next;
+};
+
+enum app_phase {
+        APP_RUNNING,
+        APP_ENDING_BUSES,
+        APP_ENDING_LINKS,
+};
+
+struct app {
+        const struct options *options;
+        struct conf *conf;
+        struct loop *loop;
+        struct gateway *gateway;
+        struct app_bus *buses; /* those of conf, in order, and behind them what is ending */
+        struct app_link *links;
+        struct loop_signal *signals[3];
+        struct loop_timer *reap;
+        struct loop_timer *guard; /* fires when a stop takes too long */
+        enum app_phase phase;
+        const char *late; /* whose heartbeat was late, for the log; "" when none */
+};
+
+/* Runs until a signal says stop. The exit code, sysexits(3). Takes a reference to `conf`. */
+int app_run(const struct options *options, struct conf *conf);
+
+/* buses.c: a worker for each bus of the configuration. 0 or −errno; `next` to no bus is ending. */
+MUST_CHECK int buses_start(struct app *app);
+MUST_CHECK int buses_reconfigure(struct app *app, struct conf *old, struct conf *new);
+void buses_stop(struct app *app);
+
+/* Frees workers whose threads have ended, starts what waited for them. True while any is still ending. */
+bool buses_reap(struct app *app);
+void buses_free(struct app *app);
+
+/* links.c: the same for links. */
+MUST_CHECK int links_start(struct app *app);
+MUST_CHECK int links_reconfigure(struct app *app, struct conf *old, struct conf *new);
+void links_stop(struct app *app, uint64_t deadline_us);
+bool links_reap(struct app *app);
+void links_free(struct app *app);
+
+/* reload.c: SIGHUP. */
+void app_reload(struct app *app);
+
+/* shutdown.c: begins an orderly stop; a second time leaves at once. */
+void app_stop(struct app *app);
+void app_stop_continue(struct app *app);
+
+/* status.c: the line of `systemctl status`. `prefix`: "READY=1\n" or "". */
+void app_notify_status(struct app *app, const char *prefix);
+
+/* A thread may have ended, or a predecessor be gone: look soon. */
+void app_reap_soon(struct app *app);
+
+#endif

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "mbgate/base/clock.h"
+
+#include "app.h"
+
+/* Mail handled in one turn of the loop; the rest waits for the next, so that other sources get theirs. */
+#define BUS_MAIL_BATCH 64
+
+static struct app_bus *bus_free(struct app_bus *b)
+{
+        struct mail *mail;
+
+        if (!b)
+                return NULL;
+        b->io = loop_io_free(b->io);
+        b->worker = worker_free(b->worker);
+        while (b->up && (mail = mailbox_take(b->up)))
+                mail_free(mail);
+        b->up = mailbox_free(b->up);
+        free(b->devices);
+        free(b);
+        return NULL;
+}
+DEFINE_CLEANUP(struct app_bus *, bus_free)
+
+/* Notes what the status line tells; the gateway is told by the same mail. */
+static void bus_note_device(struct app_bus *b, const struct mail *mail)
+{
+        const struct bus_device_state *state = (const void *)mail;
+
+        if (mail->kind != BUS_MAIL_DEVICE || state->generation != b->app->conf->generation ||
+            state->device >= b->n_devices)
+                return;
+        if (b->devices[state->device] != state->status) {
+                b->devices[state->device] = state->status;
+                app_notify_status(b->app, "");
+        }
+}
+
+static void bus_take_mail(struct app_bus *b, unsigned n_most)
+{
+        struct mail *mail;
+
+        for (unsigned n = 0; n < n_most && (mail = mailbox_take(b->up)); n++) {
+                bus_note_device(b, mail);
+                gateway_on_bus_mail(b->app->gateway, mail);
+        }
+}
+
+static void bus_on_mail(void *user, int fd, uint32_t events)
+{
+        (void)fd;
+        (void)events;
+        bus_take_mail(user, BUS_MAIL_BATCH);
+}
+
+static int bus_set_devices(struct app_bus *b, const struct conf_bus *conf)
+{
+        enum device_status *devices = calloc(conf->n_devices ? conf->n_devices : 1, sizeof(*devices));
+
+        if (!devices)
+                return -ENOMEM;
+        free(b->devices);
+        b->devices = devices;
+        b->n_devices = conf->n_devices;
+        return 0;
+}
+
+/* A bus with its mailbox and worker, not yet started. */
+static int bus_new(struct app *app, struct conf *conf, uint32_t index, struct app_bus **ret)
+{
+        CLEANUP(bus_freep)
+        struct app_bus *b = calloc(1, sizeof(*b));
+        struct port *port;
+        int r;
+
+        if (!b)
+                return -ENOMEM;
+        b->app = app;
+        b->index = index;
+        r = bus_set_devices(b, &conf->buses[index]);
+        if (r < 0)
+                return r;
+        r = mailbox_new(worker_up_capacity(conf, index), &b->up);
+        if (r < 0)
+                return r;
+        r = port_libmodbus_new(&conf->buses[index], &port);
+        if (r < 0)
+                return r;
+        r = worker_new(conf, index, port, b->up, &b->worker);
+        if (r < 0)
+                return r;
+        r = loop_add_io(app->loop, mailbox_fd(b->up), EPOLLIN, bus_on_mail, b, &b->io);
+        if (r < 0)
+                return r;
+        *ret = TAKE(b);
+        return 0;
+}
+
+static int bus_start(struct app_bus *b)
+{
+        int r = worker_start(b->worker);
+
+        b->is_waiting = false;
+        if (r == 0)
+                gateway_set_bus(b->app->gateway, b->index, worker_mailbox(b->worker));
+        return r;
+}
+
+int buses_start(struct app *app)
+{
+        struct app_bus **end = &app->buses;
+        int r;
+
+        for (uint32_t i = 0; i < app->conf->n_buses; i++) {
+                r = bus_new(app, app->conf, i, end);
+                if (r < 0)
+                        return r;
+                r = bus_start(*end);
+                if (r < 0)
+                        return r;
+                end = &(*end)->next;
+        }
+        return 0;
+}
+
+static struct app_bus *bus_by_name(struct app *app, const struct conf *conf, const char *name)
+{
+        for (struct app_bus *b = app->buses; b; b = b->next) {
+                if (!b->is_ending && strcmp(conf->buses[b->index].name, name) == 0)
+                        return b;
+        }
+        return NULL;
+}
+
+/* Tells a worker that goes on about the new configuration. */
+static int bus_adjust(struct app_bus *b, struct conf *new, uint32_t index)
+{
+        struct bus_reconf *mail;
+        int r;
+
+        r = bus_set_devices(b, &new->buses[index]);
+        if (r < 0)
+                return r;
+        mailbox_grow(b->up, worker_up_capacity(new, index));
+        r = bus_reconf_new(conf_ref(new), conf_unref, index, &mail);
+        if (r < 0)
+                return r;
+        r = mailbox_post(worker_mailbox(b->worker), &mail->mail);
+        if (r < 0) {
+                mail_free(&mail->mail);
+                return r;
+        }
+        b->index = index;
+        return 0;
+}
+
+static void bus_end(struct app_bus *b)
+{
+        if (!b->is_ending && !b->is_waiting)
+                worker_stop(b->worker);
+        b->is_ending = true;
+        app_reap_soon(b->app);
+}
+
+/* A bus of the new configuration: the worker that has it already, or a new one. The list of new ones grows at
+ * *end. */
+static int bus_take_over(struct app *app, struct conf *old, struct conf *new, uint32_t i,
+                         struct app_bus **ret)
+{
+        struct app_bus *b = bus_by_name(app, old, new->buses[i].name);
+        bool had_one = b != NULL;
+        int r;
+
+        if (b && conf_compare_bus(&old->buses[b->index], &new->buses[i]) != CONF_REPLACE) {
+                *ret = b;
+                return bus_adjust(b, new, i);
+        }
+        r = bus_new(app, new, i, ret);
+        if (r < 0)
+                return r;
+        (*ret)->is_waiting = had_one;
+        return had_one ? 0 : bus_start(*ret);
+}
+
+int buses_reconfigure(struct app *app, struct conf *old, struct conf *new)
+{
+        struct app_bus *list = NULL, **end = &list;
+        int r = 0;
+
+        for (uint32_t i = 0; i < old->n_buses; i++)
+                gateway_set_bus(app->gateway, i, NULL);
+        for (uint32_t i = 0; i < new->n_buses &&r == 0; i++) {
+                struct app_bus *b = NULL;
+
+                r = bus_take_over(app, old, new, i, &b);
+                if (!b)
+                        break;
+                for (struct app_bus **at = &app->buses; *at; at = &(*at)->next) {
+                        if (*at == b) {
+                                *at = b->next;
+                                break;
+                        }
+                }
+                b->next = NULL;
+                *end = b;
+                end = &b->next;
+                if (!b->is_waiting)
+                        gateway_set_bus(app->gateway, i, worker_mailbox(b->worker));
+        }
+        for (struct app_bus *b = app->buses; b; b = b->next)
+                bus_end(b);
+        *end = app->buses;
+        app->buses = list;
+        return r;
+}
+
+void buses_stop(struct app *app)
+{
+        for (struct app_bus *b = app->buses; b; b = b->next)
+                bus_end(b);
+}
+
+static bool bus_any_ending(const struct app *app)
+{
+        for (struct app_bus *b = app->buses; b; b = b->next) {
+                if (b->is_ending)
+                        return true;
+        }
+        return false;
+}
+
+bool buses_reap(struct app *app)
+{
+        for (struct app_bus **at = &app->buses; *at;) {
+                struct app_bus *b = *at;
+
+                if (!b->is_ending || (!b->is_waiting && !worker_has_ended(b->worker))) {
+                        at = &b->next;
+                        continue;
+                }
+                bus_take_mail(b, UINT32_MAX);
+                if (app->phase != APP_RUNNING)
+                        gateway_set_bus(app->gateway, b->index, NULL);
+                *at = b->next;
+                bus_free(b);
+        }
+        if (bus_any_ending(app))
+                return true;
+        for (struct app_bus *b = app->buses; b; b = b->next) {
+                int r = b->is_waiting ? bus_start(b) : 0;
+
+                if (r < 0)
+                        log_error(NULL, "bus %s: cannot start its thread: %s",
+                                  app->conf->buses[b->index].name, strerror(-r));
+        }
+        return false;
+}
+
+void buses_free(struct app *app)
+{
+        while (app->buses) {
+                struct app_bus *b = app->buses;
+
+                app->buses = b->next;
+                bus_free(b);
+        }
+}

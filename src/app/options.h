@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line of mbgated. Main thread, once. */
+#ifndef MBGATE_APP_OPTIONS_H
+#define MBGATE_APP_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "mbgate/base/log.h"
+
+enum log_target {
+        LOG_TARGET_AUTO, /* the journal if stderr is it */
+        LOG_TARGET_STDERR,
+        LOG_TARGET_JOURNAL,
+};
+
+struct options {
+        const char *config_file;
+        const char *template_dir; /* NULL: the installed one */
+        bool check_config;
+        bool has_log_level; /* goes before the configuration's */
+        enum log_level log_level;
+        enum log_target log_target;
+};
+
+/* What the caller has to do now. */
+enum options_result {
+        OPTIONS_RUN = 0,
+        OPTIONS_DONE = 1,  /* --help or --version were printed to `out`: exit 0 */
+        OPTIONS_WRONG = 2, /* said on `err`: exit 64 */
+};
+
+enum options_result options_parse(int argc, char *argv[], FILE *out, FILE *err, struct options *ret_options);
+
+#endif

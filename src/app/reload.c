@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "mbgate/base/clock.h"
+
+#include "app.h"
+
+/* Every finding is a line of the log, errors as errors. */
+static void reload_log_report(const struct conf_report *report)
+{
+        for (size_t i = 0; i < report->n_lines; i++) {
+                if (strstr(report->lines[i], " error: "))
+                        log_error(NULL, "%s", report->lines[i]);
+                else
+                        log_warn(NULL, "%s", report->lines[i]);
+        }
+}
+
+/* Nothing has been touched yet when this fails. */
+static int reload_load(struct app *app, struct conf **ret_conf)
+{
+        struct conf_load_options options = { .template_dir = app->options->template_dir };
+        struct conf_report report = { .n_lines = 0 };
+        int r;
+
+        r = conf_load(app->options->config_file, &options, &report, ret_conf);
+        reload_log_report(&report);
+        if (r < 0) {
+                log_error(NULL, "%s: not taken over, the running configuration stays: %zu error(s)",
+                          app->options->config_file, report.n_errors);
+                loop_notify("READY=1\nSTATUS=reload failed: %zu error(s) in %s, the old configuration stays",
+                            report.n_errors, app->options->config_file);
+        }
+        conf_report_done(&report);
+        return r;
+}
+
+static int reload_apply(struct app *app, struct conf *new)
+{
+        struct conf *old = app->conf;
+        int r;
+
+        /* Commands for buses that go away must be answered under the old configuration. */
+        for (uint32_t i = 0; i < old->n_buses; i++)
+                gateway_set_bus(app->gateway, i, NULL);
+        r = gateway_reconfigure(app->gateway, new);
+        if (r < 0)
+                return r;
+        app->conf = new;
+        r = buses_reconfigure(app, old, new);
+        if (r == 0)
+                r = links_reconfigure(app, old, new);
+        conf_unref(old);
+        return r;
+}
+
+void app_reload(struct app *app)
+{
+        CLEANUP(conf_unrefp)
+        struct conf *new = NULL;
+        enum log_level level;
+        int r;
+
+        loop_notify("RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\nSTATUS=reloading", clock_monotonic_us());
+        if (reload_load(app, &new) < 0)
+                return;
+        r = reload_apply(app, conf_ref(new));
+        if (r < 0)
+                log_error(&(struct log_fields){ .error = -r }, "reload: %s", strerror(-r));
+        else
+                log_info(NULL, "%s: taken over", app->options->config_file);
+        if (!app->options->has_log_level && log_level_parse(app->conf->gateway.log_level, &level) == 0)
+                log_set_level(level);
+        app_notify_status(app, "READY=1\n");
+}

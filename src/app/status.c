@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#include "mbgate/base/buf.h"
+
+#include "app.h"
+
+static void status_add_devices(struct buf *b, const struct app *app)
+{
+        size_t n_buses = 0, n_devices = 0, n_online = 0;
+
+        for (const struct app_bus *bus = app->buses; bus; bus = bus->next) {
+                if (bus->is_ending)
+                        continue;
+                n_buses++;
+                n_devices += bus->n_devices;
+                for (size_t i = 0; i < bus->n_devices; i++)
+                        n_online += bus->devices[i] == DEVICE_ONLINE;
+        }
+        buf_printf(b, "%zu of %zu devices online on %zu buses", n_online, n_devices, n_buses);
+}
+
+static void status_add_links(struct buf *b, const struct app *app)
+{
+        size_t n_links = 0, n_online = 0;
+
+        for (const struct app_link *l = app->links; l; l = l->next) {
+                if (l->is_ending)
+                        continue;
+                n_links++;
+                n_online += l->is_online;
+        }
+        buf_printf(b, ", %zu of %zu links online", n_online, n_links);
+}
+
+void app_notify_status(struct app *app, const char *prefix)
+{
+        char text[256];
+        struct buf b = BUF_ON(text);
+
+        if (app->phase != APP_RUNNING)
+                return;
+        status_add_devices(&b, app);
+        status_add_links(&b, app);
+        loop_notify("%sSTATUS=%s", prefix, b.data);
+}
