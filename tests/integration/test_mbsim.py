@@ -423,7 +423,7 @@ def test_many_lines_in_one_process(sim, tmp_path):
     (["--reference", "x.conf"], 64, "name one thing to play"),
     (["--reference", "--link", "a", "--tcp", "127.0.0.1:0"], 64, "exclude each other"),
     (["--registers", "/nowhere"], 66, "No such file"),
-    (["/nowhere.conf"], 78, "nowhere.conf"),
+    (["/nowhere.conf"], 66, "nowhere.conf: No such file"),
     (["--reference", "--baud", "x"], 64, "--baud x: give a whole number"),
     (["--reference", "--format", "9Q1"], 64, "such as 8E1"),
     (["--reference", "--fault", "norely"], 64, "did you mean \"no-reply\""),

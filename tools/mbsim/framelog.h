@@ -7,6 +7,7 @@
 #ifndef MBSIM_FRAMELOG_H
 #define MBSIM_FRAMELOG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -30,7 +31,12 @@ void framelog_frame(struct framelog *log, const char *bus, const char *direction
 /* A line without a frame: "12.345678 rs485 -- hung up". */
 void framelog_event(struct framelog *log, const char *bus, uint64_t line_ns, const char *text);
 
-/* Hands on what is buffered; for when there is time. */
+static inline bool framelog_is_on(const struct framelog *log)
+{
+        return log->text || log->csv;
+}
+
+/* Hands on what is buffered. */
 void framelog_flush(struct framelog *log);
 
 #endif

@@ -22,7 +22,7 @@
 #include "simclock.h"
 
 #define REASON_BYTES 600
-#define FLUSH_NS     (50 * NS_PER_MS) /* the logs are handed on when nothing happens for so long */
+#define FLUSH_NS     (100 * NS_PER_MS) /* who reads the logs while they grow is so far behind at most */
 
 struct program {
         struct options options;
@@ -210,7 +210,11 @@ static int play_conf(struct program *p)
 {
         struct conf_load_options load = { .template_dir = p->options.template_dir };
         struct conf_report report = { .lines = NULL };
-        int r = conf_load(p->options.config, &load, &report, &p->conf);
+        int r;
+
+        if (access(p->options.config, R_OK) < 0)
+                return fail(EX_NOINPUT, p->options.config, strerror(errno));
+        r = conf_load(p->options.config, &load, &report, &p->conf);
 
         for (size_t i = 0; i < report.n_lines; i++)
                 fprintf(stderr, "%s\n", report.lines[i]);
@@ -379,21 +383,35 @@ static void advance(struct sim *sim)
                 sim->endpoints[i]->ops->advance(sim->endpoints[i], simclock_now_ns());
 }
 
+/* Hands the logs on from time to time; returns when to do so again. */
+static uint64_t flush_logs(struct framelog *log, uint64_t due_ns)
+{
+        uint64_t now_ns = simclock_real_ns();
+
+        if (!framelog_is_on(log))
+                return LINE_NEVER;
+        if (now_ns < due_ns)
+                return due_ns;
+        framelog_flush(log);
+        return now_ns + FLUSH_NS;
+}
+
 static int run(struct program *p)
 {
         struct sim *sim = &p->sim;
-        uint64_t end_ns = LINE_NEVER;
+        uint64_t end_ns = LINE_NEVER, flush_ns = 0;
 
         if (p->options.for_s > 0)
                 end_ns = simclock_real_ns() + (uint64_t)(p->options.for_s * 1e9);
         while (!sim->stop && simclock_real_ns() < end_ns) {
                 bool sharp;
                 uint64_t next_ns = next_deadline_ns(sim, &sharp);
+                uint64_t wake_ns = MBGATE_MIN(next_ns, end_ns);
                 int r;
 
-                if (next_ns > simclock_real_ns() + FLUSH_NS)
-                        framelog_flush(&sim->log);
-                r = loop_wait(&sim->loop, MBGATE_MIN(next_ns, end_ns), sharp);
+                flush_ns = flush_logs(&sim->log, flush_ns);
+                wake_ns = MBGATE_MIN(wake_ns, flush_ns);
+                r = loop_wait(&sim->loop, wake_ns, sharp && wake_ns == next_ns);
                 if (r < 0)
                         return fail(EX_OSERR, "waiting", strerror(-r));
                 advance(sim);

@@ -90,13 +90,17 @@ static void stats_print_faults(const struct stats *s, FILE *out)
         fputc('}', out);
 }
 
-static void stats_print_times(const struct stats *s, uint64_t now_ns, FILE *out)
+static void stats_print_times(const struct simbus *bus, uint64_t now_ns, FILE *out)
 {
+        const struct stats *s = &bus->stats;
+
         fprintf(out,
                 ",\"busy_us\":%" PRIu64 ",\"line_us\":%" PRIu64 ",\"elapsed_us\":%" PRIu64
-                ",\"wall_us\":%" PRIu64 ",\"utilisation_percent\":%.2f",
+                ",\"wall_us\":%" PRIu64,
                 us(s->busy_ns), us(s->last_ns - s->first_ns), us(now_ns - s->start_ns),
-                (uint64_t)((double)us(now_ns - s->start_ns) / simclock_speed()), stats_utilisation(s));
+                (uint64_t)((double)us(now_ns - s->start_ns) / simclock_speed()));
+        if (bus->pace.on)
+                fprintf(out, ",\"utilisation_percent\":%.2f", stats_utilisation(s));
         if (s->gap_min_ns != LINE_NEVER)
                 fprintf(out, ",\"gap_min_us\":%" PRIu64 ",\"gap_p50_us\":%" PRIu32, us(s->gap_min_ns),
                         histogram_percentile_us(&s->gaps, 500));
@@ -122,7 +126,7 @@ void stats_print(const struct simbus *bus, uint64_t now_ns, FILE *out)
                 ",\"collisions\":%" PRIu64 ",\"lost_bytes\":%" PRIu64 ",\"hangups\":%" PRIu64,
                 s->n_unknown_unit, s->n_broken, s->n_too_early, s->n_collisions, s->n_lost_bytes,
                 s->n_hangups);
-        stats_print_times(s, now_ns, out);
+        stats_print_times(bus, now_ns, out);
         stats_print_faults(s, out);
         stats_print_units(bus, now_ns, out);
         fputc('}', out);
@@ -150,10 +154,12 @@ void stats_print_summary(const struct simbus *bus, uint64_t now_ns, FILE *out)
                 " broken, %" PRIu64 " to unknown units\n",
                 bus->name, s->n_requests, (double)(now_ns - s->start_ns) / 1e9, sum.n_ok, sum.n_exceptions,
                 sum.n_silent, sum.n_faults, s->n_broken, s->n_unknown_unit);
-        fprintf(out, "mbsim: bus %s: line used %.1f %%, %" PRIu64 " t3.5 violations", bus->name,
-                stats_utilisation(s), s->n_too_early);
-        if (s->gap_min_ns != LINE_NEVER)
+        if (bus->pace.on)
+                fprintf(out, "mbsim: bus %s: line used %.1f %%, %" PRIu64 " t3.5 violations", bus->name,
+                        stats_utilisation(s), s->n_too_early);
+        if (bus->pace.on && s->gap_min_ns != LINE_NEVER)
                 fprintf(out, ", smallest gap %" PRIu64 " us (t3.5 is %" PRIu64 ")", us(s->gap_min_ns),
                         us(pace_t35_ns(&bus->pace)));
-        fputc('\n', out);
+        if (bus->pace.on)
+                fputc('\n', out);
 }
