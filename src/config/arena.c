@@ -114,12 +114,11 @@ char *arena_vprintf(struct arena *a, const char *fmt, va_list ap)
         int n;
 
         va_copy(again, ap);
-        n = vsnprintf(NULL, 0, fmt, again);
+        n = vsnprintf(NULL, 0, fmt, again); // NOLINT(clang-analyzer-valist.Uninitialized): it is
         va_end(again);
         p = n < 0 ? NULL : arena_take(a, (size_t)n + 1, 1);
         if (p)
-                (void)vsnprintf(p, (size_t)n + 1, fmt,
-                                ap); // NOLINT(clang-analyzer-valist.Uninitialized): misread
+                (void)vsnprintf(p, (size_t)n + 1, fmt, ap);
         return p;
 }
 

@@ -80,9 +80,12 @@ source_pos loader_own_pos(const struct loader *l, const char *name);
 /* A text of the configuration, kept once however often it is asked for. NULL: no memory. */
 char *loader_share(struct loader *l, const char *text);
 
-/* build.c: the tree to l->conf. check.c, topics.c, template.c: their part of each object. −ENOMEM. */
+/* ---- build.c, check*.c, topics.c, template.c: each its part ---- */
+
+/* The tree to l->conf. −ENOMEM. */
 MUST_CHECK int build_conf(struct loader *l, const struct tree *root);
 
+/* Topics that are not configured; reports those that are taken. −ENOMEM. */
 MUST_CHECK int topics_of_gateway(struct loader *l, struct conf_gateway *g);
 MUST_CHECK int topics_of_bus(struct loader *l, struct conf_bus *b);
 MUST_CHECK int topics_of_device(struct loader *l, struct conf_device *d);

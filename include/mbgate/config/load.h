@@ -20,13 +20,13 @@ struct conf_report {
 void conf_report_done(struct conf_report *report);
 
 struct conf_load_options {
-        const char *template_dir; /* NULL: the installed one; the file's own folder `templates/` is looked in
-                                     first */
+        const char *template_dir; /* looked in after `templates/` beside the file, before the installed one;
+                                     or NULL */
 };
 
 /*
- * Loads and checks `file`. 0 with *ret_conf; −EINVAL with all errors in *report (warnings may be there in
- * both cases); −ENOMEM.
+ * Loads and checks `file`. Paths in it begin at its own folder, and are complete in the result. 0 with
+ * *ret_conf; −EINVAL with all errors in *report (warnings may be there in both cases); −ENOMEM.
  */
 MUST_CHECK int conf_load(const char *file, const struct conf_load_options *options,
                          struct conf_report *report, struct conf **ret_conf);
