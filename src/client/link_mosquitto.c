@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -15,7 +16,8 @@
 #include "mqtt_session.h"
 
 /* Events handled in one turn of the loop. */
-#define LINK_EVENTS_A_TURN 64
+#define LINK_EVENTS_A_TURN     64
+#define LINK_THREAD_NAME_BYTES 64
 /* How long after its deadline a stop waits for a thread that is inside the resolver. */
 #define LINK_STOP_GRACE_US UINT64_C(250000)
 
@@ -121,13 +123,15 @@ static void link_on_stop_timer(void *user, uint64_t now_us)
 static int link_op_start(struct link *link)
 {
         struct link_mosquitto *l = link_of(link);
+        char name[LINK_THREAD_NAME_BYTES];
         int r;
 
         if (l->life != LINK_LIFE_NEW)
                 return -EALREADY;
         if (l->core->conf->tls.on)
                 mqtt_session_prepare_tls();
-        r = thread_start(&l->thread, link->name, link_thread_main, link_core_ref(l->core));
+        (void)snprintf(name, sizeof(name), "link %s", link->name);
+        r = thread_start(&l->thread, name, link_thread_main, link_core_ref(l->core));
         if (r < 0) {
                 link_core_unref(l->core);
                 return r;

@@ -65,7 +65,7 @@ static void thread_set_state(struct link_thread *t, enum link_event_kind state, 
 {
         t->has_state = true;
         t->state = state;
-        (void)snprintf(t->state_reason, sizeof(t->state_reason), "%s", reason);
+        (void)snprintf(t->state_reason, sizeof(t->state_reason), "%.*s", LINK_REASON_BYTES - 1, reason);
         thread_offer_state(t);
 }
 
@@ -252,10 +252,10 @@ static void thread_session_down(struct link_thread *t, uint64_t now_us)
 }
 
 /* Hands one message to libmosquitto. The reference moves. */
-static void thread_publish(struct link_thread *t, struct message *m, uint64_t now_us)
+static void thread_publish(struct link_thread *t, struct message *moved, uint64_t now_us)
 {
         CLEANUP(message_unrefp)
-        struct message *mine = m;
+        struct message *m = moved;
         uint8_t qos = MBGATE_MIN(m->qos, t->conf->qos);
         uint32_t expiry_s = thread_expiry_s(m, now_us);
         const char *reason = "";
@@ -301,7 +301,7 @@ static void thread_fail_with(struct link_thread *t, enum connector_failure kind,
 {
         struct mqtt_session_failure failure = { .kind = kind, .code = code };
 
-        (void)snprintf(failure.text, sizeof(failure.text), "%s", text);
+        (void)snprintf(failure.text, sizeof(failure.text), "%.*s", (int)sizeof(failure.text) - 1, text);
         thread_failed(t, &failure, now_us);
 }
 

@@ -18,7 +18,8 @@
 #include "reason.h"
 
 /* libmosquitto refuses shorter ones. */
-#define KEEPALIVE_MIN_S 5
+#define KEEPALIVE_MIN_S     5
+#define USER_TIMEOUT_MIN_MS 10000U
 /* While libmosquitto is opening TLS it does not say whether it waits to read or to write: look this often. */
 #define OPENING_TICK_US UINT64_C(100000)
 /* Between calls of mosquitto_loop_misc(), which sends the pings. */
@@ -395,12 +396,13 @@ static uint16_t session_keepalive_s(const struct mqtt_session *s)
         return (uint16_t)(keepalive_s == 0 ? 0 : MBGATE_MAX(keepalive_s, (uint32_t)KEEPALIVE_MIN_S));
 }
 
-/* Unacknowledged bytes end a connection after half a keepalive time: tcp(7). Best effort. */
+/* Unacknowledged bytes end a connection after half a keepalive time, but not at a mere hiccup: tcp(7). Best
+ * effort. */
 static void session_set_user_timeout(const struct mqtt_session *s)
 {
-        unsigned timeout_ms = s->keepalive_s * 1000U / 2;
+        unsigned timeout_ms = MBGATE_MAX(s->keepalive_s * 1000U / 2, USER_TIMEOUT_MIN_MS);
 
-        if (timeout_ms > 0)
+        if (s->keepalive_s > 0)
                 (void)setsockopt(mosquitto_socket(s->mosq), IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms,
                                  sizeof(timeout_ms));
 }

@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HASH_NONFATAL_OOM 1 /* a failed insertion leaves hh.tbl NULL */
+#include "mbgate/base/text.h"
+
+#define HASH_FUNCTION(key, n_bytes, ret) ((ret) = text_hash((const char *)(key), (n_bytes)))
+#define HASH_NONFATAL_OOM                1 /* a failed insertion leaves hh.tbl NULL */
 #include <uthash.h>
 #include <utlist.h>
 

@@ -45,6 +45,8 @@ int getaddrinfo(const char *restrict name, const char *restrict service,
                         (void)poll(NULL, 0, 10);
                 return EAI_NONAME;
         }
+        if (name && strcmp(name, RESOLVER_NONE_NAME) == 0)
+                return EAI_NONAME;
         if (!name || strcmp(name, RESOLVER_TWO_NAME) != 0)
                 return real(name, service, hints, ret);
         r = real("::1", service, hints, ret);

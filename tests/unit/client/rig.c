@@ -305,7 +305,7 @@ void rig_stop(struct rig *rig, unsigned i, unsigned timeout_ms)
 
         link_stop(rig->at[i].link, began_us + timeout_ms * USEC_PER_MSEC);
         rig_wait(rig, rig_is_stopped, &i);
-        assert_true(clock_monotonic_us() - began_us <= (timeout_ms + 350) * USEC_PER_MSEC);
+        assert_true(clock_monotonic_us() - began_us <= (timeout_ms + 1500) * USEC_PER_MSEC);
 }
 
 void rig_done(struct rig *rig)

@@ -509,6 +509,27 @@ static void test_too_large(void **state)
         rig_done(&rig);
 }
 
+/* What a CONNACK forbids is not done, and nothing is lost for it. */
+static void test_limits_of_the_broker(void **state)
+{
+        (void)state;
+        open_broker(ANONYMOUS
+                    "max_inflight_messages 3\nretain_available false\nmax_qos 1\nmax_keepalive 20\n");
+        rig_init(&rig, broker.port);
+        start_subscribed(0, "l/#");
+        for (unsigned i = 0; i < 100; i++)
+                rig_publish(&rig, 0, "l/x", "1", (uint8_t)(i % 3), true);
+        rig_wait_received(&rig, 0, 100);
+        rig_wait_sent(&rig, 0, 100);
+        for (unsigned i = 0; i < 100; i++) {
+                assert_true(rig.at[0].received[i].message->qos <= 1);
+                assert_false(rig.at[0].received[i].was_retained);
+        }
+        assert_int_equal(rig.at[0].n_away, 0);
+        assert_int_equal(rig_stats(&rig, 0).n_dropped, 0);
+        rig_done(&rig);
+}
+
 static void test_client_id_in_use(void **state)
 {
         (void)state;
@@ -616,7 +637,7 @@ static void test_path_dies(void **state)
         began_us = clock_monotonic_us();
         rig_publish(&rig, 0, "x", "lost, then sent again", 1, false);
         rig_wait_away(&rig, 0, "nothing from the broker");
-        assert_in_range((clock_monotonic_us() - began_us) / USEC_PER_MSEC, 5000, 8000);
+        assert_in_range((clock_monotonic_us() - began_us) / USEC_PER_MSEC, 5000, 12000);
         rig_run_ms(&rig, 1000);
         rig_publish(&rig, 0, "x", "y", 1, false);
         atomic_store(&relay.mode, RELAY_CUT);
@@ -631,7 +652,7 @@ static void test_path_dies(void **state)
 
 static void test_unknown_host(void **state)
 {
-        static char nowhere[] = "no-such-host.invalid";
+        static char nowhere[] = RESOLVER_NONE_NAME;
 
         (void)state;
         rig_init(&rig, 1883);
@@ -815,7 +836,7 @@ static void test_tls_slow(void **state)
         rig_run_ms(&rig, 500);
         used_s = cpu_s() - used_s;
         print_message("slow TLS: %.3f s of CPU\n", used_s);
-        assert_true(used_s < 0.5);
+        assert_true(used_s < 1);
         rig_done(&rig);
         relay_stop(&relay);
 }
@@ -836,7 +857,7 @@ static void test_tls_late_tcp(void **state)
         rig_wait_away(&rig, 0, "no answer");
         used_s = cpu_s() - used_s;
         print_message("late TCP: %.3f s of CPU\n", used_s);
-        assert_true(used_s < 0.5);
+        assert_true(used_s < 1);
         rig_done(&rig);
         black_hole_close(&hole);
 }
@@ -898,6 +919,7 @@ int main(int argc, char **argv)
                 T(test_refused_v311),
                 T(test_poison),
                 T(test_too_large),
+                T(test_limits_of_the_broker),
                 T(test_client_id_in_use),
                 T(test_syn_black_hole),
                 T(test_no_connack),
