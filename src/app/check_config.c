@@ -2,13 +2,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <string.h>
-#include <sysexits.h>
 
-#include "mbgate/app/check_config.h"
 #include "mbgate/base/buf.h"
 #include "mbgate/bus/plan.h"
 #include "mbgate/config/load.h"
+
+#include "check_config.h"
 
 /* A remedy leaves this share of the line for commands and repeats. */
 #define LOAD_AIM 0.95
@@ -164,26 +163,4 @@ int check_config_print(const struct conf *conf, FILE *out, FILE *err)
         if (r < 0)
                 return r;
         return fflush(out) != 0 || ferror(out) ? -(errno ? errno : EIO) : 0;
-}
-
-int check_config(const char *file, FILE *out, FILE *err)
-{
-        CLEANUP(conf_unrefp)
-        struct conf *conf = NULL;
-        struct conf_report report = { 0 };
-        int r;
-
-        r = conf_load(file, NULL, &report, &conf);
-        for (size_t i = 0; i < report.n_lines; i++)
-                (void)fprintf(err, "%s\n", report.lines[i]);
-        if (r < 0 && report.n_errors == 0)
-                (void)fprintf(err, "%s: error: %s\n", file, strerror(-r));
-        conf_report_done(&report);
-        if (r < 0)
-                return r == -ENOMEM ? EX_OSERR : EX_CONFIG;
-        r = check_config_print(conf, out, err);
-        if (r == 0)
-                return EX_OK;
-        (void)fprintf(err, "mbgated: standard output: %s\n", strerror(-r));
-        return r == -ENOMEM ? EX_OSERR : EX_IOERR;
 }

@@ -12,10 +12,11 @@
 
 #include <systemd/sd-journal.h>
 
-#include "mbgate/app/journal.h"
 #include "mbgate/base/buf.h"
 #include "mbgate/base/clock.h"
 #include "mbgate/base/log.h"
+
+#include "journal.h"
 
 /* All fields of one line; names are cut before a line is. */
 #define JOURNAL_FIELDS     8
@@ -28,49 +29,26 @@ struct journal_entry {
         int n_fields;
 };
 
-int journal_target_parse(const char *text, enum journal_target *ret_target)
-{
-        static const char *const names[] = { "auto", "stderr", "journal" };
-
-        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-                if (strcmp(text, names[i]) == 0) {
-                        *ret_target = (enum journal_target)i;
-                        return 0;
-                }
-        }
-        return -EINVAL;
-}
-
-/* systemd.exec(5), $JOURNAL_STREAM */
-static bool journal_is_stream(const struct journal_surroundings *s)
+bool journal_is_stream(const char *journal_stream, int fd)
 {
         char expected[48];
+        struct stat st;
 
-        (void)snprintf(expected, sizeof(expected), "%" PRIuMAX ":%" PRIuMAX, (uintmax_t)s->stderr_device,
-                       (uintmax_t)s->stderr_inode);
-        return s->journal_stream && strcmp(s->journal_stream, expected) == 0;
+        if (!journal_stream || fstat(fd, &st) < 0)
+                return false;
+        (void)snprintf(expected, sizeof(expected), "%" PRIuMAX ":%" PRIuMAX, (uintmax_t)st.st_dev,
+                       (uintmax_t)st.st_ino);
+        return strcmp(journal_stream, expected) == 0;
 }
 
 /* A shell that a service started hands its variables on; the process id tells us from its children. */
-static bool journal_is_service(const struct journal_surroundings *s)
+static bool journal_is_service(void)
 {
+        const char *exec_pid = getenv("SYSTEMD_EXEC_PID");
         char expected[24];
 
-        (void)snprintf(expected, sizeof(expected), "%jd", (intmax_t)s->pid);
-        return s->exec_pid && strcmp(s->exec_pid, expected) == 0;
-}
-
-enum journal_sink journal_choose(enum journal_target target, const struct journal_surroundings *s)
-{
-        switch (target) {
-        case JOURNAL_TARGET_JOURNAL: return JOURNAL_SINK_JOURNAL;
-        case JOURNAL_TARGET_AUTO:
-                if (journal_is_stream(s))
-                        return JOURNAL_SINK_JOURNAL;
-                break;
-        case JOURNAL_TARGET_STDERR: break;
-        }
-        return journal_is_service(s) ? JOURNAL_SINK_PREFIXED : JOURNAL_SINK_READABLE;
+        (void)snprintf(expected, sizeof(expected), "%jd", (intmax_t)getpid());
+        return exec_pid && strcmp(exec_pid, expected) == 0;
 }
 
 static void journal_to_prefixed(void *user, enum log_level level, const struct log_fields *fields,
@@ -134,25 +112,24 @@ static void journal_to_journal(void *user, enum log_level level, const struct lo
                 journal_to_prefixed(user, level, fields, line);
 }
 
-void journal_install(enum journal_target target)
+/*
+ * sd_journal_sendv(3) succeeds and drops the text when no journal listens, so AUTO takes it only when stderr
+ * is the journal's own stream.
+ */
+static log_sink_fn journal_sink_for(enum log_target target)
 {
-        static const log_sink_fn sinks[] = {
-                [JOURNAL_SINK_JOURNAL] = journal_to_journal,
-                [JOURNAL_SINK_PREFIXED] = journal_to_prefixed,
-                [JOURNAL_SINK_READABLE] = journal_to_readable,
-        };
-        struct journal_surroundings s = {
-                .journal_stream = getenv("JOURNAL_STREAM"),
-                .exec_pid = getenv("SYSTEMD_EXEC_PID"),
-                .pid = getpid(),
-        };
-        struct stat st;
-
-        if (fstat(STDERR_FILENO, &st) == 0) {
-                s.stderr_device = st.st_dev;
-                s.stderr_inode = st.st_ino;
-        } else {
-                s.journal_stream = NULL;
+        switch (target) {
+        case LOG_TARGET_JOURNAL: return journal_to_journal;
+        case LOG_TARGET_AUTO:
+                if (journal_is_stream(getenv("JOURNAL_STREAM"), STDERR_FILENO))
+                        return journal_to_journal;
+                break;
+        case LOG_TARGET_STDERR: break;
         }
-        log_set_sink(sinks[journal_choose(target, &s)], NULL);
+        return journal_is_service() ? journal_to_prefixed : journal_to_readable;
+}
+
+void journal_install(enum log_target target)
+{
+        log_set_sink(journal_sink_for(target), NULL);
 }
