@@ -421,13 +421,21 @@ const struct schema_key *schema_find(enum schema_section section, const char *na
         return NULL;
 }
 
+/* How far a name is from a key: one that begins with the other is near, as "baudrate" is to "baud". */
+static unsigned schema_distance(const char *key, const char *name)
+{
+        size_t n = MBGATE_MIN(strlen(key), strlen(name));
+
+        return n >= 3 && strncmp(key, name, n) == 0 ? 1 : text_distance(key, name);
+}
+
 const char *schema_suggest(enum schema_section section, const char *name)
 {
         unsigned best = 1 + (unsigned)strlen(name) / 3; /* farther is another word */
         const char *found = NULL;
 
         for (const struct schema_key *k = schema_keys; k < schema_keys + schema_n_keys; k++) {
-                unsigned distance = schema_stands_in(k, section) ? text_distance(k->name, name) : best + 1;
+                unsigned distance = schema_stands_in(k, section) ? schema_distance(k->name, name) : best + 1;
 
                 if (distance < best || (distance == best && !found)) {
                         best = distance;

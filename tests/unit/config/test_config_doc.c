@@ -108,6 +108,7 @@ static void test_suggestions(void **state UNUSED)
 {
         assert_string_equal(schema_suggest(SCHEMA_BUS, "bauds"), "baud");
         assert_string_equal(schema_suggest(SCHEMA_POINT, "interval"), "interval_ms");
+        assert_string_equal(schema_suggest(SCHEMA_BUS, "baudrate"), "baud");
         assert_null(schema_suggest(SCHEMA_LINK, "zzzzzzzz"));
 }
 
