@@ -9,6 +9,8 @@
 
 #include <libconfig.h>
 
+#include "mbgate/base/text.h"
+
 #include "loader.h"
 
 #define CONF_CHUNK_BYTES    (32u << 10)
@@ -51,8 +53,14 @@ static int tree_convert_text(const struct tree_walk *w, const config_setting_t *
 {
         const char *text = config_setting_get_string(setting);
 
+        if (!text)
+                text = "";
         ret->kind = TREE_TEXT;
-        ret->text = arena_copy(w->source->arena, text ? text : "");
+        if (!text_is_mqtt_utf8(text, strlen(text))) {
+                source_error(w->source, ret->pos, "a \\x in this text makes it something else than UTF-8");
+                text = "";
+        }
+        ret->text = arena_copy(w->source->arena, text);
         return ret->text ? 0 : -ENOMEM;
 }
 

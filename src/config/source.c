@@ -448,6 +448,8 @@ static int scan_plain(struct scan *sc)
 
 static int scan_string(struct scan *sc)
 {
+        if (sc->end - sc->p >= 4 && memcmp(sc->p, "\\x00", 4) == 0)
+                source_error(sc->source, scan_pos(sc), "a text cannot have \\x00 in it");
         if (*sc->p == '\\' && scan_peek(sc, 1) != '\0' && scan_peek(sc, 1) != '\n')
                 return scan_copy(sc, 2);
         if (*sc->p == '"')
