@@ -21,6 +21,7 @@ import pytest
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 PATIENCE_S = 20
+TIOCGEXCL = 0x80045440  # not in module termios
 
 try:
     import serial_asyncio  # noqa: F401
@@ -384,15 +385,18 @@ def test_a_port_hangs_up_and_returns_under_its_name(sim, tmp_path):
 
 def test_masters_come_and_go(sim, tmp_path):
     """What one master left unread, the next does not find; an exclusive one does not shut the next out."""
-    s = sim("--reference", *link(tmp_path), "--fault", "late:300ms@n=1")
+    s = sim("--reference", *link(tmp_path), "--fault", "late:300ms@n=1", "--log", str(tmp_path / "log"))
     fd = os.open(s.place, os.O_RDWR | os.O_NOCTTY)
     fcntl.ioctl(fd, termios.TIOCEXCL)
     os.write(fd, bytes.fromhex("0A03000000018571"))
     assert select.select([fd], [], [], PATIENCE_S)[0]
     os.close(fd)
     end = time.monotonic() + PATIENCE_S
-    while s.stats()["requests"] < 1 and time.monotonic() < end:
-        pass
+    while "closed by its last user" not in (tmp_path / "log").read_text() and time.monotonic() < end:
+        time.sleep(0.01)
+    fd = os.open(s.place, os.O_RDWR | os.O_NOCTTY)
+    assert fcntl.ioctl(fd, TIOCGEXCL, bytes(4)) == bytes(4)
+    os.close(fd)
     for _ in range(3):
         c = serial_client(s.place)
         assert c.read_holding_registers(3, 1, slave=10).registers == [65379]

@@ -121,6 +121,30 @@ static void line_count_broken(struct line *l, const struct request *request)
         framelog_frame(l->bus->log, l->bus->name, ">>", l->begin_ns, request->adu, request->n_adu, "broken");
 }
 
+/* The silence before a frame; too short a one makes it unheard in strict mode. */
+static void line_count_gap(struct line *l, uint64_t gap_ns)
+{
+        struct stats *s = &l->bus->stats;
+
+        if (!l->used || !l->keeps_gaps)
+                return;
+        s->gap_min_ns = MBGATE_MIN(s->gap_min_ns, gap_ns);
+        histogram_add(&s->gaps, gap_ns / NS_PER_US);
+        l->begin_heard = true;
+        if (gap_ns >= pace_t35_ns(&l->bus->pace))
+                return;
+        s->n_too_early++;
+        l->begin_heard = !l->bus->strict;
+}
+
+/* From the last byte on the line, whoever sent it, to a frame that begins now. */
+static void line_measure_gap(struct line *l, uint64_t now_ns)
+{
+        uint64_t last_ns = MBGATE_MAX(l->rx_end_ns, l->last_byte_ns);
+
+        line_count_gap(l, l->sending || last_ns > now_ns ? 0 : now_ns - last_ns);
+}
+
 static uint64_t line_silence_ns(const struct line *l)
 {
         uint64_t min_ns = (uint64_t)(SILENCE_MIN_NS * simclock_speed());
@@ -142,6 +166,8 @@ static void line_take_requests(struct line *l)
                 else
                         line_count_broken(l, &request);
                 l->begin_ns = end_ns;
+                if (l->assembly.n > 0)
+                        line_count_gap(l, 0); /* the next one follows without a pause */
         }
 }
 
@@ -163,23 +189,6 @@ static void line_garble(struct line *l, struct line_tx *tx)
                 tx->bytes[i] ^= (uint8_t)(1 + random_below(&l->bus->random, 255));
         tx->counts = false;
         snprintf(tx->note, sizeof(tx->note), "collision");
-}
-
-/* The silence before a frame that begins now: from the last byte on the line, whoever sent it. */
-static void line_measure_gap(struct line *l, uint64_t now_ns)
-{
-        struct stats *s = &l->bus->stats;
-        uint64_t last_ns = MBGATE_MAX(l->rx_end_ns, l->last_byte_ns);
-        uint64_t gap_ns = l->sending || last_ns > now_ns ? 0 : now_ns - last_ns;
-
-        if (!l->used || !l->keeps_gaps)
-                return;
-        s->gap_min_ns = MBGATE_MIN(s->gap_min_ns, gap_ns);
-        histogram_add(&s->gaps, gap_ns / NS_PER_US);
-        if (gap_ns >= pace_t35_ns(&l->bus->pace))
-                return;
-        s->n_too_early++;
-        l->begin_heard = !l->bus->strict;
 }
 
 static void line_begin_frame(struct line *l, uint64_t now_ns)

@@ -261,6 +261,23 @@ static void short_gaps_are_counted_and_in_strict_mode_not_heard(void **state)
         wire_free(w);
 }
 
+static void requests_without_a_pause_between_are_too_early(void **state)
+{
+        struct wire *w = wire_new(NULL);
+        uint8_t adu[2 * RTU_ADU_MAX_BYTES];
+        size_t n = rtu_frame(10, read4, sizeof(read4), adu);
+
+        (void)state;
+        memcpy(adu + n, adu, n);
+        w->bus.strict = true;
+        line_receive(&w->line, adu, 2 * n, w->now_ns);
+        wire_run(w, NS_PER_S);
+        assert_int_equal(w->n, 13);
+        assert_int_equal(w->bus.stats.n_too_early, 1);
+        assert_true(w->bus.stats.gap_min_ns == 0);
+        wire_free(w);
+}
+
 static void a_request_into_a_reply_waits_for_it(void **state)
 {
         struct wire *w = wire_new(NULL);
@@ -480,6 +497,7 @@ int main(void)
                 cmocka_unit_test(unknown_units_and_functions),
                 cmocka_unit_test(broadcasts_are_done_by_all),
                 cmocka_unit_test(short_gaps_are_counted_and_in_strict_mode_not_heard),
+                cmocka_unit_test(requests_without_a_pause_between_are_too_early),
                 cmocka_unit_test(a_request_into_a_reply_waits_for_it),
                 cmocka_unit_test(with_garble_both_are_destroyed),
                 cmocka_unit_test(a_late_reply_stands_before_the_right_one),
