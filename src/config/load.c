@@ -58,7 +58,7 @@ static int tree_convert_text(const struct tree_walk *w, const config_setting_t *
         ret->kind = TREE_TEXT;
         if (!text_is_mqtt_utf8(text, strlen(text))) {
                 source_error(w->source, ret->pos, "a \\x in this text makes it something else than UTF-8");
-                text = "";
+                text = "x"; /* so that it is not complained of again */
         }
         ret->text = arena_copy(w->source->arena, text);
         return ret->text ? 0 : -ENOMEM;

@@ -490,6 +490,10 @@ static int scan_step(struct scan *sc)
                 sc->p++;
                 return 0;
         }
+        if (sc->utf8_reported && (unsigned char)*sc->p >= 0x80) { /* so that nobody complains of it again */
+                sc->p++;
+                return source_put(sc->out, "x", 1);
+        }
         switch (sc->state) {
         case SCAN_PLAIN: return scan_plain(sc);
         case SCAN_STRING: return scan_string(sc);
