@@ -272,7 +272,7 @@ static void test_random_packets_never_read_too_far(void **state)
 
         (void)state;
         for (unsigned round = 0; round < 200000; round++) {
-                size_t n = 2 + random_below(&rnd, 40);
+                size_t n = 2 + (size_t)random_below(&rnd, 40);
                 uint8_t *bytes = malloc(n); /* exact size: ASan sees an over-read */
 
                 assert_non_null(bytes);

@@ -646,7 +646,7 @@ static void test_random_lines(void **state)
                         case 0: line_pdu(&l, UNIT, &request); break;
                         case 1: line_pdu(&l, UNIT, &other_reply); break;
                         case 2: line_pdu(&l, (uint8_t)random_next(&random), &other_reply); break;
-                        case 3: l.n -= random_below(&random, l.n + 1) / 8; break;
+                        case 3: l.n -= (size_t)random_below(&random, l.n + 1) / 8; break;
                         default:
                                 LINE_BYTES(&l, (uint8_t)random_next(&random), (uint8_t)random_next(&random));
                                 break;
