@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "mbgate/base/clock.h"
 
@@ -161,6 +162,9 @@ int app_run(const struct options *options, struct conf *conf)
                 if (r < 0)
                         log_error(&(struct log_fields){ .error = -r }, "event loop: %s", strerror(-r));
         }
+        /* Links that run cannot be freed: without the loop they cannot be stopped either. */
+        if (r < 0 && app.links)
+                _exit(EX_OSERR);
         app_done(&app);
         link_mosquitto_global_done();
         return r < 0 ? EX_OSERR : r;

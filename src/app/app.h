@@ -24,14 +24,16 @@ struct app;
 /* A bus: its worker and the mail that comes up from it. */
 struct app_bus {
         struct app *app;
-        uint32_t index; /* in conf->buses */
+        char *name;
+        uint32_t index; /* in conf->buses; of an older configuration when is_replaced */
         struct worker *worker;
         struct mailbox *up;
         struct loop_io *io;
         enum device_status *devices; /* for the status line */
         size_t n_devices;
-        bool is_ending;  /* asked to stop; freed when its thread has ended */
-        bool is_waiting; /* not started: a predecessor on the same port is still ending */
+        bool is_ending;   /* asked to stop; freed when its thread has ended */
+        bool is_replaced; /* a reload ended it: the gateway knows it no more */
+        bool is_waiting;  /* not started: a predecessor on the same port is still ending */
         struct app_bus *next;
 };
 
@@ -72,6 +74,8 @@ int app_run(const struct options *options, struct conf *conf);
 /* buses.c: a worker for each bus of the configuration. 0 or −errno; `next` to no bus is ending. */
 MUST_CHECK int buses_start(struct app *app);
 MUST_CHECK int buses_reconfigure(struct app *app, struct conf *old, struct conf *new);
+/* Gives the gateway its buses back when a reload has failed. */
+void buses_reconnect(struct app *app);
 void buses_stop(struct app *app);
 
 /* Frees workers whose threads have ended, starts what waited for them. True while any is still ending. */

@@ -23,6 +23,7 @@ static struct app_bus *bus_free(struct app_bus *b)
                 mail_free(mail);
         b->up = mailbox_free(b->up);
         free(b->devices);
+        free(b->name);
         free(b);
         return NULL;
 }
@@ -83,6 +84,9 @@ static int bus_new(struct app *app, struct conf *conf, uint32_t index, struct ap
                 return -ENOMEM;
         b->app = app;
         b->index = index;
+        b->name = strdup(conf->buses[index].name);
+        if (!b->name)
+                return -ENOMEM;
         r = bus_set_devices(b, &conf->buses[index]);
         if (r < 0)
                 return r;
@@ -129,13 +133,23 @@ int buses_start(struct app *app)
         return 0;
 }
 
-static struct app_bus *bus_by_name(struct app *app, const struct conf *conf, const char *name)
+static struct app_bus *bus_by_name(struct app *app, const char *name)
 {
         for (struct app_bus *b = app->buses; b; b = b->next) {
-                if (!b->is_ending && strcmp(conf->buses[b->index].name, name) == 0)
+                if (!b->is_ending && strcmp(b->name, name) == 0)
                         return b;
         }
         return NULL;
+}
+
+/* Whether a bus that is still there holds the port, under this name or another. */
+static bool bus_port_is_held(const struct app *app, const struct conf *old, const char *port)
+{
+        for (const struct app_bus *b = app->buses; b; b = b->next) {
+                if (b->is_ending || strcmp(old->buses[b->index].port, port) == 0)
+                        return true;
+        }
+        return false;
 }
 
 /* Tells a worker that goes on about the new configuration. */
@@ -173,8 +187,8 @@ static void bus_end(struct app_bus *b)
 static int bus_take_over(struct app *app, struct conf *old, struct conf *new, uint32_t i,
                          struct app_bus **ret)
 {
-        struct app_bus *b = bus_by_name(app, old, new->buses[i].name);
-        bool had_one = b != NULL;
+        struct app_bus *b = bus_by_name(app, new->buses[i].name);
+        bool must_wait = b || bus_port_is_held(app, old, new->buses[i].port);
         int r;
 
         if (b && conf_compare_bus(&old->buses[b->index], &new->buses[i]) != CONF_REPLACE) {
@@ -184,8 +198,8 @@ static int bus_take_over(struct app *app, struct conf *old, struct conf *new, ui
         r = bus_new(app, new, i, ret);
         if (r < 0)
                 return r;
-        (*ret)->is_waiting = had_one;
-        return had_one ? 0 : bus_start(*ret);
+        (*ret)->is_waiting = must_wait;
+        return must_wait ? 0 : bus_start(*ret);
 }
 
 int buses_reconfigure(struct app *app, struct conf *old, struct conf *new)
@@ -213,11 +227,21 @@ int buses_reconfigure(struct app *app, struct conf *old, struct conf *new)
                 if (!b->is_waiting)
                         gateway_set_bus(app->gateway, i, worker_mailbox(b->worker));
         }
-        for (struct app_bus *b = app->buses; b; b = b->next)
+        for (struct app_bus *b = app->buses; b; b = b->next) {
+                b->is_replaced = true;
                 bus_end(b);
+        }
         *end = app->buses;
         app->buses = list;
         return r;
+}
+
+void buses_reconnect(struct app *app)
+{
+        for (struct app_bus *b = app->buses; b; b = b->next) {
+                if (!b->is_ending && !b->is_waiting)
+                        gateway_set_bus(app->gateway, b->index, worker_mailbox(b->worker));
+        }
 }
 
 void buses_stop(struct app *app)
@@ -245,7 +269,7 @@ bool buses_reap(struct app *app)
                         continue;
                 }
                 bus_take_mail(b, UINT32_MAX);
-                if (app->phase != APP_RUNNING)
+                if (!b->is_replaced)
                         gateway_set_bus(app->gateway, b->index, NULL);
                 *at = b->next;
                 bus_free(b);
@@ -256,8 +280,7 @@ bool buses_reap(struct app *app)
                 int r = b->is_waiting ? bus_start(b) : 0;
 
                 if (r < 0)
-                        log_error(NULL, "bus %s: cannot start its thread: %s",
-                                  app->conf->buses[b->index].name, strerror(-r));
+                        log_error(NULL, "bus %s: cannot start its thread: %s", b->name, strerror(-r));
         }
         return false;
 }

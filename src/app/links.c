@@ -94,13 +94,29 @@ int links_start(struct app *app)
         return 0;
 }
 
-static struct app_link *link_by_name(struct app *app, const struct conf *conf, const char *name)
+static struct app_link *link_by_name(struct app *app, const char *name)
 {
         for (struct app_link *l = app->links; l; l = l->next) {
-                if (!l->is_ending && strcmp(conf->links[l->index].name, name) == 0)
+                if (!l->is_ending && strcmp(l->link->name, name) == 0)
                         return l;
         }
         return NULL;
+}
+
+/* The broker that we leave must not go on believing that we are there: its will is not sent at an orderly
+ * end. */
+static void app_link_say_offline(struct app_link *l, const struct conf *conf)
+{
+        CLEANUP(message_unrefp)
+        struct message *will = NULL;
+        struct log_fields fields = { .link = l->link->name };
+        int r = gateway_will_new(conf, &will);
+
+        if (r == 0)
+                r = link_publish(l->link, will);
+        fields.error = -r;
+        if (r < 0)
+                log_warn(&fields, "link %s: leaves without saying so: %s", l->link->name, strerror(-r));
 }
 
 static void app_link_end(struct app_link *l, uint64_t deadline_us)
@@ -128,7 +144,7 @@ static bool link_needs_new(const struct conf *old, uint32_t old_index, const str
 static int app_link_take_over(struct app *app, struct conf *old, struct conf *new, uint32_t i,
                               struct app_link **ret)
 {
-        struct app_link *l = link_by_name(app, old, new->links[i].name);
+        struct app_link *l = link_by_name(app, new->links[i].name);
         bool had_one = l != NULL;
         int r;
 
@@ -169,8 +185,10 @@ int links_reconfigure(struct app *app, struct conf *old, struct conf *new)
                 end = &l->next;
         }
         for (struct app_link *l = app->links; l; l = l->next) {
-                if (!l->is_ending && !l->is_waiting)
+                if (!l->is_ending && !l->is_waiting) {
                         gateway_remove_link(app->gateway, l->link);
+                        app_link_say_offline(l, old);
+                }
                 app_link_end(l, loop_now_us(app->loop) + LINK_REPLACE_DRAIN_US);
         }
         *end = app->links;

@@ -46,8 +46,11 @@ static int reload_apply(struct app *app, struct conf *new)
         for (uint32_t i = 0; i < old->n_buses; i++)
                 gateway_set_bus(app->gateway, i, NULL);
         r = gateway_reconfigure(app->gateway, new);
-        if (r < 0)
+        if (r < 0) {
+                buses_reconnect(app);
+                conf_unref(new);
                 return r;
+        }
         app->conf = new;
         r = buses_reconfigure(app, old, new);
         if (r == 0)

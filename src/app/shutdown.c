@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- *   running ──app_stop──► ending buses ──all threads ended──► offline published, ending links ──all
- * stopped──► exit └───────────────── 5 s: say what hangs, leave ─────────────────┘
+ *   running ──app_stop──► ending buses ──threads ended──► offline published, ending links ──stopped──► exit
+ *                              │                                      │
+ *                              └── 5 s: say what hangs, leave with 70 ┘
  */
 #include <sysexits.h>
 #include <unistd.h>
@@ -17,13 +18,11 @@ static void stop_name_what_hangs(const struct app *app)
 {
         for (struct app_bus *b = app->buses; b; b = b->next) {
                 if (!b->is_waiting)
-                        log_error(NULL, "bus %s: its thread does not end; leaving it",
-                                  app->conf->buses[b->index].name);
+                        log_error(NULL, "bus %s: its thread does not end; leaving it", b->name);
         }
         for (struct app_link *l = app->links; l; l = l->next) {
                 if (!l->is_waiting)
-                        log_error(NULL, "link %s: does not stop; leaving it",
-                                  app->conf->links[l->index].name);
+                        log_error(NULL, "link %s: does not stop; leaving it", l->link->name);
         }
 }
 

@@ -15,7 +15,8 @@ static void status_add_devices(struct buf *b, const struct app *app)
                 for (size_t i = 0; i < bus->n_devices; i++)
                         n_online += bus->devices[i] == DEVICE_ONLINE;
         }
-        buf_printf(b, "%zu of %zu devices online on %zu buses", n_online, n_devices, n_buses);
+        buf_printf(b, "%zu %s, %zu %s (%zu online)", n_buses, n_buses == 1 ? "bus" : "buses", n_devices,
+                   n_devices == 1 ? "device" : "devices", n_online);
 }
 
 static void status_add_links(struct buf *b, const struct app *app)
