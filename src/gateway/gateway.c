@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mbgate/base/clock.h"
+
+#include "gateway_private.h"
+
+/* Sets the one timer to the earlier of what it has and `at_us`. */
+void gw_wake_at(struct gateway *g, uint64_t at_us)
+{
+        if (at_us >= g->timer_us)
+                return;
+        g->timer_us = at_us;
+        loop_timer_set(g->timer, at_us);
+}
+
+static void gateway_on_timer(void *user, uint64_t now_us)
+{
+        struct gateway *g = user;
+        uint64_t next_us = CLOCK_NEVER_US;
+
+        g->timer_us = CLOCK_NEVER_US;
+        for (size_t b = 0; b < g->conf->n_buses; b++) {
+                for (size_t d = 0; d < g->conf->buses[b].n_devices; d++)
+                        gw_device_tick(g, &g->buses[b].devices[d], now_us, &next_us);
+        }
+        gw_wake_at(g, next_us);
+}
+
+int gateway_new(struct loop *loop, struct conf *conf, struct gateway **ret_gateway)
+{
+        CLEANUP(gateway_freep)
+        struct gateway *g = calloc(1, sizeof(*g));
+        int r;
+
+        if (!g)
+                return -ENOMEM;
+        g->loop = loop;
+        g->timer_us = CLOCK_NEVER_US;
+        g->conf = conf_ref(conf);
+        r = gw_state_new(conf, &g->buses, &g->points, &g->map);
+        if (r < 0)
+                return r;
+        r = loop_add_timer(loop, gateway_on_timer, g, &g->timer);
+        if (r < 0)
+                return r;
+        /* The first tick finds when the next ones are. */
+        gw_wake_at(g, loop_now_us(loop));
+        *ret_gateway = TAKE(g);
+        return 0;
+}
+
+static void gw_link_free(struct gw_link *l)
+{
+        gw_filters_free(l);
+        gw_sent_free(l);
+        conf_unref(l->conf_ref);
+        free(l);
+}
+
+struct gateway *gateway_free(struct gateway *g)
+{
+        if (!g)
+                return NULL;
+        gw_pending_free(g);
+        while (g->links) {
+                struct gw_link *l = g->links;
+
+                g->links = l->next;
+                gw_link_free(l);
+        }
+        gw_state_free(g->conf, g->buses, g->points, g->map);
+        g->timer = loop_timer_free(g->timer);
+        conf_unref(g->conf);
+        free(g);
+        return NULL;
+}
+
+static bool link_takes_all(const struct conf_link *conf)
+{
+        for (size_t i = 0; i < conf->n_publish; i++) {
+                if (strcmp(conf->publish[i], "#") == 0)
+                        return true;
+        }
+        return false;
+}
+
+int gateway_add_link(struct gateway *g, struct link *link, uint32_t index)
+{
+        struct gw_link *l = calloc(1, sizeof(*l));
+        int r;
+
+        if (!l)
+                return -ENOMEM;
+        l->gateway = g;
+        l->link = link;
+        l->conf_ref = conf_ref(g->conf);
+        l->conf = index == GATEWAY_LINK_LOCAL ? NULL : &g->conf->links[index];
+        l->takes_all = !l->conf || link_takes_all(l->conf);
+        r = gw_subscribe_all(g, l);
+        if (r < 0) {
+                gw_link_free(l);
+                return r;
+        }
+        l->next = g->links;
+        g->links = l;
+        return 0;
+}
+
+void gateway_remove_link(struct gateway *g, struct link *link)
+{
+        for (struct gw_link **at = &g->links; *at; at = &(*at)->next) {
+                struct gw_link *l = *at;
+
+                if (l->link != link)
+                        continue;
+                *at = l->next;
+                gw_link_free(l);
+                return;
+        }
+}
+
+void gateway_on_link_event(void *user, struct link *link, const struct link_event *event)
+{
+        struct gateway *g = user;
+        struct gw_link *l = g->links;
+
+        while (l && l->link != link)
+                l = l->next;
+        if (!l)
+                return;
+        switch (event->kind) {
+        case LINK_ONLINE: gw_publish_all_status(g, l); return;
+        case LINK_MESSAGE: gw_on_message(g, l, event); return;
+        case LINK_AWAY:
+        case LINK_STOPPED: return;
+        }
+}
+
+void gateway_set_bus(struct gateway *g, uint32_t bus, struct mailbox *commands)
+{
+        if (bus >= g->conf->n_buses)
+                return;
+        g->buses[bus].commands = commands;
+        if (!commands)
+                gw_pending_drop_bus(g, bus);
+}
+
+/* All but results name things by index: of the configuration in force, or they are dropped. */
+static bool mail_is_current(const struct gateway *g, uint32_t generation, uint32_t bus)
+{
+        return generation == g->conf->generation && bus < g->conf->n_buses;
+}
+
+static void on_device_state(struct gateway *g, const struct bus_device_state *s)
+{
+        if (mail_is_current(g, s->generation, s->bus) && s->device < g->conf->buses[s->bus].n_devices)
+                gw_set_device_status(g, &g->buses[s->bus].devices[s->device], s->status);
+}
+
+void gateway_on_bus_mail(struct gateway *g, struct mail *mail)
+{
+        const struct bus_samples *samples = (const void *)mail;
+        const struct bus_port_state *port = (const void *)mail;
+        const struct bus_stats_mail *stats = (const void *)mail;
+
+        switch ((enum bus_mail_kind)mail->kind) {
+        case BUS_MAIL_SAMPLES:
+                if (mail_is_current(g, samples->generation, samples->bus))
+                        gw_on_samples(g, samples);
+                break;
+        case BUS_MAIL_RESULT: gw_on_result(g, (const void *)mail); break;
+        case BUS_MAIL_DEVICE: on_device_state(g, (const void *)mail); break;
+        case BUS_MAIL_PORT:
+                if (mail_is_current(g, port->generation, port->bus))
+                        gw_on_port(g, port);
+                break;
+        case BUS_MAIL_STATS:
+                if (mail_is_current(g, stats->generation, stats->bus))
+                        gw_on_stats(g, stats);
+                break;
+        case BUS_MAIL_COMMAND:
+        case BUS_MAIL_RECONF:
+        case BUS_MAIL_STOP: break;
+        }
+        mail_free(mail);
+}
+
+void gateway_stop(struct gateway *g)
+{
+        g->is_stopping = true;
+        gw_publish_offline(g);
+}

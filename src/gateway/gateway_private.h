@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* The state behind struct gateway, shared by the files of this layer. Main thread. */
+#ifndef MBGATE_GATEWAY_PRIVATE_H
+#define MBGATE_GATEWAY_PRIVATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <uthash.h>
+
+#include "mbgate/base/log.h"
+#include "mbgate/gateway/gateway.h"
+
+#include "policy.h"
+
+/* Everything that a point's payload may need: a string of 250 bytes, each escaped, and its frame. */
+#define GW_PAYLOAD_BYTES           2048
+#define GW_TOPIC_BYTES             1024
+#define GW_SEND_INTERVAL_DEFAULT_S 10
+
+struct gw_device;
+
+/* The newest sample of a point, as text. */
+struct gw_value {
+        char *text; /* plain text; owned; NULL before the first good one */
+        size_t text_size;
+        enum value_kind kind;
+        bool is_label; /* the text is a label: a string in JSON */
+        double number; /* NaN when there is none */
+        enum quality quality;
+        int64_t wall_us;
+        bool is_known;
+};
+
+struct gw_point {
+        const struct conf_point *conf;
+        struct gw_device *device;
+        struct gw_value value;
+        struct policy_last last;
+        uint64_t due_us;   /* a publication that waits for its interval; CLOCK_NEVER_US: none */
+        unsigned n_writes; /* handed to the bus and not answered */
+        uint64_t hold_us;  /* samples of reads that began before are older than the last write */
+        bool bad_said, retained_said, refused_said;
+};
+
+struct gw_device {
+        const struct conf_device *conf;
+        struct gw_point *points;
+        enum device_status status;
+        uint32_t send_interval_s; /* 0: off */
+        uint64_t send_due_us;
+        bool object_due; /* its object payload has changed in this turn */
+        bool has_object;
+};
+
+struct gw_bus {
+        const struct conf_bus *conf;
+        struct gw_device *devices;
+        struct mailbox *commands; /* borrowed; NULL: not there */
+        bool port_known, port_open;
+        char port_reason[96];
+        bool stats_known;
+        struct bus_stats stats;
+};
+
+enum gw_target_kind {
+        GW_TARGET_SET,
+        GW_TARGET_GET,
+        GW_TARGET_SEND_INTERVAL,
+};
+
+/* A command topic and what it means. */
+struct gw_target {
+        const char *topic; /* borrowed from the configuration */
+        enum gw_target_kind kind;
+        uint32_t point;           /* SET, GET */
+        struct gw_device *device; /* SEND_INTERVAL */
+        UT_hash_handle hh;
+};
+
+/* What was last sent to a topic of a link with on_change. */
+struct gw_sent {
+        uint32_t payload_hash;
+        size_t payload_bytes;
+        UT_hash_handle hh;
+        char topic[];
+};
+
+struct gw_link {
+        struct gateway *gateway;
+        struct link *link;
+        const struct conf_link *conf; /* NULL: the embedded broker */
+        struct conf *conf_ref;        /* keeps conf alive */
+        char **filters;               /* given to the link, prefix included */
+        size_t n_filters;
+        struct gw_sent *sent;
+        bool takes_all; /* its publish mask is "#" */
+        struct gw_link *next;
+};
+
+/* A command on its way. */
+struct gw_pending {
+        uint64_t id;
+        enum gw_target_kind kind;
+        uint32_t bus, point;
+        bool is_answered;    /* GET: the read was done, its sample comes next */
+        struct link *origin; /* compared only: may be gone */
+        struct message *request;
+        char *value_json; /* what was asked for */
+        char *id_json;    /* "id" of the command, or NULL */
+        UT_hash_handle hh;
+};
+
+struct gateway {
+        struct loop *loop;
+        struct loop_timer *timer;
+        uint64_t timer_us;
+        struct conf *conf;
+        struct gw_bus *buses;
+        struct gw_point **points; /* by id */
+        struct gw_target *map;
+        struct gw_link *links;
+        struct gw_pending *pending; /* by id */
+        uint64_t next_command_id;
+        bool is_stopping;
+        bool unknown_said;
+};
+
+/* gateway.c */
+void gw_wake_at(struct gateway *g, uint64_t at_us);
+
+/* map.c: buses, devices, points and the map of a configuration. */
+MUST_CHECK int gw_state_new(struct conf *conf, struct gw_bus **ret_buses, struct gw_point ***ret_points,
+                            struct gw_target **ret_map);
+void gw_state_free(const struct conf *conf, struct gw_bus *buses, struct gw_point **points,
+                   struct gw_target *map);
+
+/* sample.c */
+void gw_on_samples(struct gateway *g, const struct bus_samples *samples);
+void gw_publish_point(struct gateway *g, struct gw_point *p, uint64_t now_us);
+void gw_publish_point_to(struct gateway *g, struct gw_point *p, struct gw_link *only);
+void gw_publish_object_to(struct gateway *g, struct gw_device *d, struct gw_link *only);
+void gw_points_became_stale(struct gateway *g, struct gw_device *d);
+
+/* Everything that is due at `now_us`; lowers *next_us to the next moment. */
+void gw_device_tick(struct gateway *g, struct gw_device *d, uint64_t now_us, uint64_t *next_us);
+
+/* payload.c: texts into `out`. */
+struct buf;
+void gw_payload_plain(const struct gw_point *p, struct buf *out);
+void gw_payload_json(const struct gw_point *p, struct buf *out);
+void gw_payload_value(const struct gw_value *v, struct buf *out);
+
+/* route.c */
+struct gw_publication {
+        const char *topic;
+        const void *payload;
+        size_t payload_bytes;
+        uint8_t qos;
+        bool retain;
+        bool is_state;  /* the newest is enough; suppressed on links with on_change when it is the same again
+                         */
+        bool is_forced; /* goes out even so */
+};
+void gw_publish(struct gateway *g, const struct gw_publication *p, struct gw_link *only);
+void gw_publish_text(struct gateway *g, const char *topic, const char *text, bool retain,
+                     struct gw_link *only);
+
+/* Sends to a topic as it is on one link, without mask and prefix. */
+void gw_respond(struct gw_link *l, const struct message *request, const char *json);
+void gw_sent_free(struct gw_link *l);
+
+/* subscribe.c */
+MUST_CHECK int gw_subscribe_all(struct gateway *g, struct gw_link *l);
+void gw_filters_free(struct gw_link *l);
+
+/* command.c */
+void gw_on_message(struct gateway *g, struct gw_link *l, const struct link_event *event);
+void gw_on_result(struct gateway *g, const struct bus_result *result);
+void gw_on_demanded_sample(struct gateway *g, struct gw_point *p);
+void gw_pending_drop_bus(struct gateway *g, uint32_t bus);
+void gw_pending_free(struct gateway *g);
+
+/* status.c */
+void gw_set_device_status(struct gateway *g, struct gw_device *d, enum device_status status);
+void gw_on_port(struct gateway *g, const struct bus_port_state *state);
+void gw_on_stats(struct gateway *g, const struct bus_stats_mail *mail);
+void gw_publish_all_status(struct gateway *g, struct gw_link *only);
+void gw_publish_offline(struct gateway *g);
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* The only file that knows jansson. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "json.h"
+
+/* Deeper nesting or more is refused by the length limit of commands; jansson itself stops at 2048 levels. */
+#define JSON_NUMBER_BYTES 32
+
+static void json_free(json_t **j)
+{
+        json_decref(*j);
+}
+
+static void json_append(json_t *j, size_t flags, struct buf *out)
+{
+        char *text = j ? json_dumps(j, flags | JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+
+        buf_append(out, text ? text : "\"\"");
+        free(text);
+}
+
+void gw_json_string(const char *text, struct buf *out)
+{
+        CLEANUP(json_free)
+        json_t *j = json_string(text);
+
+        json_append(j, 0, out);
+}
+
+bool gw_json_is_object(const char *text, size_t n)
+{
+        size_t i = 0;
+
+        while (i < n && strchr(" \t\r\n", text[i]) && text[i])
+                i++;
+        return i < n && text[i] == '{';
+}
+
+/* The text that a plain command would have had; NULL for what cannot be a value, or without memory. */
+static char *json_command_text(const json_t *value)
+{
+        char number[JSON_NUMBER_BYTES];
+
+        switch (json_typeof(value)) {
+        case JSON_STRING: return strdup(json_string_value(value));
+        case JSON_TRUE: return strdup("true");
+        case JSON_FALSE: return strdup("false");
+        case JSON_INTEGER:
+                (void)snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+                return strdup(number);
+        case JSON_REAL: return json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+        case JSON_OBJECT:
+        case JSON_ARRAY:
+        case JSON_NULL: break;
+        }
+        return NULL;
+}
+
+int gw_json_parse_command(const char *text, size_t n, struct gw_json_command *ret)
+{
+        CLEANUP(json_free)
+        json_t *j = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
+        const json_t *value = json_object_get(j, "value"), *id = json_object_get(j, "id");
+        struct gw_json_command c = { .value = NULL };
+
+        if (!value)
+                return -EINVAL;
+        c.value = json_command_text(value);
+        if (!c.value)
+                return -EINVAL;
+        if (id)
+                c.id = json_dumps(id, JSON_ENCODE_ANY | JSON_COMPACT);
+        *ret = c;
+        return 0;
+}
+
+void gw_json_command_done(struct gw_json_command *c)
+{
+        free(c->value);
+        free(c->id);
+        *c = (struct gw_json_command){ .value = NULL };
+}
+
+void gw_json_result(const struct gw_json_result *r, struct buf *out)
+{
+        buf_printf(out, "{\"ok\":%s,\"value\":%s,\"error\":", r->ok ? "true" : "false",
+                   r->value_json ? r->value_json : "null");
+        if (r->error)
+                gw_json_string(r->error, out);
+        else
+                buf_append(out, "null");
+        if (r->exception)
+                buf_printf(out, ",\"exception\":%u", r->exception);
+        else
+                buf_append(out, ",\"exception\":null");
+        buf_printf(out, ",\"latency_ms\":%.1f", r->latency_ms);
+        if (r->id_json)
+                buf_printf(out, ",\"id\":%s", r->id_json);
+        buf_append_char(out, '}');
+}
+
+static json_t *json_exceptions(const struct bus_stats *s)
+{
+        json_t *j = json_object();
+        char code[8];
+
+        for (unsigned i = 0; i < STATS_EXCEPTION_CODES; i++) {
+                if (s->n_exceptions[i] == 0)
+                        continue;
+                (void)snprintf(code, sizeof(code), "%u", i);
+                (void)json_object_set_new(j, i ? code : "other",
+                                          json_integer((json_int_t)s->n_exceptions[i]));
+        }
+        return j;
+}
+
+static json_t *json_round_trip(const struct bus_stats *s)
+{
+        return json_pack("{s:f,s:f,s:f,s:f}", "p50", s->round_trip_p50_us / 1e3, "p90",
+                         s->round_trip_p90_us / 1e3, "p99", s->round_trip_p99_us / 1e3, "max",
+                         s->round_trip_max_us / 1e3);
+}
+
+void gw_json_bus(const struct bus_stats *s, bool is_open, const char *port_reason, struct buf *out)
+{
+        CLEANUP(json_free)
+        json_t *j =
+                json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:f,s:f}", "port",
+                          is_open ? "open" : "lost", "reason", port_reason, "transactions",
+                          (json_int_t)s->n_transactions, "ok", (json_int_t)s->n_ok, "timeouts",
+                          (json_int_t)s->n_timeouts, "crc", (json_int_t)s->n_crc, "exceptions",
+                          json_exceptions(s), "foreign", (json_int_t)s->n_foreign, "junk_bytes",
+                          (json_int_t)s->n_junk_bytes, "echo", (json_int_t)s->n_echo, "retries",
+                          (json_int_t)s->n_retries, "writes", (json_int_t)s->n_writes, "missed_deadlines",
+                          (json_int_t)s->n_missed_deadlines, "port_lost", (json_int_t)s->n_port_lost,
+                          "samples_lost", (json_int_t)s->n_samples_lost, "round_trip_ms", json_round_trip(s),
+                          "load_percent", s->load_permille / 10.0, "min_gap_ms", s->min_gap_us / 1e3);
+
+        json_append(j, JSON_REAL_PRECISION(6), out);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* JSON in and out, over jansson. Main thread; no state. */
+#ifndef MBGATE_GATEWAY_JSON_H
+#define MBGATE_GATEWAY_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "mbgate/base/buf.h"
+#include "mbgate/base/macros.h"
+#include "mbgate/model/bus_mail.h"
+
+/* Appends a text as a JSON string, quoted and escaped. Invalid UTF-8 becomes an empty string. */
+void gw_json_string(const char *text, struct buf *out);
+
+/* A command {"value": …, "id": …}. Texts are owned by the caller of gw_json_command_done(). */
+struct gw_json_command {
+        char *value; /* the value as a command's plain text: number, true/false, or the string itself */
+        char *id;    /* "id" as JSON, or NULL */
+};
+
+/* Whether a payload is meant to be JSON: it starts with '{'. */
+bool gw_json_is_object(const char *text, size_t n);
+
+/* 0; −EINVAL: no JSON object with a usable "value"; −ENOMEM. */
+MUST_CHECK int gw_json_parse_command(const char *text, size_t n, struct gw_json_command *ret);
+void gw_json_command_done(struct gw_json_command *c);
+
+/* What became of a command. Texts ending in _json are JSON already, NULL stands for null. */
+struct gw_json_result {
+        bool ok;
+        const char *value_json;
+        const char *error;
+        unsigned exception; /* 0: none */
+        double latency_ms;
+        const char *id_json;
+};
+
+void gw_json_result(const struct gw_json_result *r, struct buf *out);
+
+/* The counters of a bus. `port_reason`: "" when the port is open. */
+void gw_json_bus(const struct bus_stats *s, bool is_open, const char *port_reason, struct buf *out);
+
+#endif

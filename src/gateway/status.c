@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/* Whether gateway, devices and buses are there, and how they do. */
+#include <stdio.h>
+#include <string.h>
+
+#include "mbgate/base/buf.h"
+
+#include "gateway_private.h"
+#include "json.h"
+
+#define STATUS_ONLINE  "online"
+#define STATUS_OFFLINE "offline"
+
+int gateway_will_new(const struct conf *conf, struct message **ret_message)
+{
+        return message_new(
+                &(struct message_init){
+                        .topic = conf->gateway.status_topic,
+                        .payload = STATUS_OFFLINE,
+                        .payload_bytes = sizeof(STATUS_OFFLINE) - 1,
+                        .qos = 1,
+                        .retain = true,
+                        .is_live = true,
+                },
+                ret_message);
+}
+
+static void publish_availability(struct gateway *g, const struct gw_device *d, struct gw_link *only)
+{
+        if (d->status == DEVICE_UNKNOWN)
+                return;
+        gw_publish_text(g, d->conf->availability_topic,
+                        d->status == DEVICE_ONLINE && !g->is_stopping ? STATUS_ONLINE : STATUS_OFFLINE, true,
+                        only);
+}
+
+void gw_set_device_status(struct gateway *g, struct gw_device *d, enum device_status status)
+{
+        if (d->status == status || status == DEVICE_UNKNOWN)
+                return;
+        d->status = status;
+        publish_availability(g, d, NULL);
+        if (status == DEVICE_OFFLINE)
+                gw_points_became_stale(g, d);
+}
+
+static void publish_bus(struct gateway *g, const struct gw_bus *b, struct gw_link *only)
+{
+        char text[GW_PAYLOAD_BYTES];
+        struct buf out = BUF_ON(text);
+        struct gw_publication p = { .topic = b->conf->topic, .retain = true, .is_state = true };
+
+        if (!b->stats_known && !b->port_known)
+                return;
+        gw_json_bus(&b->stats, b->port_open, b->port_reason, &out);
+        p.payload = out.data;
+        p.payload_bytes = out.len_bytes;
+        if (!out.overflowed && b->conf->stats_interval_s > 0)
+                gw_publish(g, &p, only);
+}
+
+void gw_on_port(struct gateway *g, const struct bus_port_state *state)
+{
+        struct gw_bus *b = &g->buses[state->bus];
+
+        b->port_known = true;
+        b->port_open = state->is_open;
+        (void)snprintf(b->port_reason, sizeof(b->port_reason), "%s", state->is_open ? "" : state->reason);
+        for (size_t i = 0; !state->is_open && i < b->conf->n_devices; i++)
+                gw_set_device_status(g, &b->devices[i], DEVICE_OFFLINE);
+        publish_bus(g, b, NULL);
+}
+
+void gw_on_stats(struct gateway *g, const struct bus_stats_mail *mail)
+{
+        struct gw_bus *b = &g->buses[mail->bus];
+
+        b->stats = mail->stats;
+        b->stats_known = true;
+        publish_bus(g, b, NULL);
+}
+
+/* Current values of one device to one link that has just come. */
+static void publish_values(struct gateway *g, struct gw_device *d, struct gw_link *only)
+{
+        bool was_due = d->object_due;
+
+        for (size_t i = 0; i < d->conf->n_points; i++) {
+                if (d->points[i].value.is_known)
+                        gw_publish_point_to(g, &d->points[i], only);
+        }
+        if (d->object_due)
+                gw_publish_object_to(g, d, only);
+        d->object_due = was_due;
+}
+
+void gw_publish_all_status(struct gateway *g, struct gw_link *only)
+{
+        bool with_values = !only || !only->conf || only->conf->publish_on_connect;
+
+        gw_publish_text(g, g->conf->gateway.status_topic, g->is_stopping ? STATUS_OFFLINE : STATUS_ONLINE,
+                        true, only);
+        for (size_t b = 0; b < g->conf->n_buses; b++) {
+                publish_bus(g, &g->buses[b], only);
+                for (size_t d = 0; d < g->conf->buses[b].n_devices; d++) {
+                        publish_availability(g, &g->buses[b].devices[d], only);
+                        if (with_values)
+                                publish_values(g, &g->buses[b].devices[d], only);
+                }
+        }
+}
+
+void gw_publish_offline(struct gateway *g)
+{
+        for (size_t b = 0; b < g->conf->n_buses; b++) {
+                for (size_t d = 0; d < g->conf->buses[b].n_devices; d++)
+                        publish_availability(g, &g->buses[b].devices[d], NULL);
+        }
+        gw_publish_text(g, g->conf->gateway.status_topic, STATUS_OFFLINE, true, NULL);
+}
