@@ -365,6 +365,7 @@ static int port_modbus_init(struct port_modbus *p, const struct conf_bus *bus)
         p->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (p->cancel_fd < 0)
                 return -errno;
+        p->rx.cancel_fd = p->cancel_fd;
         /* Neither opens anything; the names only have to be well-formed. */
         p->modbus =
                 is_tcp(p) ? modbus_new_tcp("127.0.0.1", 502) : modbus_new_rtu("/dev/null", 9600, 'N', 8, 1);

@@ -96,7 +96,7 @@ static int serial_set_mode(int fd, const struct conf_bus *bus, struct buf *about
         mode.c_oflag = 0;
         mode.c_lflag = 0;
         mode.c_cflag = serial_cflag(bus);
-        mode.c_cc[VMIN] = 0;
+        mode.c_cc[VMIN] = 1; /* with 0 an empty line reads like a hang-up */
         mode.c_cc[VTIME] = 0;
         mode.c_ispeed = bus->baud;
         mode.c_ospeed = bus->baud;

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A port without a line, for tests of the worker: each device is a table of registers, and what happens to a
+ * request is asked of a script. Calls take no real time. The worker's thread calls it; the test's thread may
+ * change it through the functions below only (there is a mutex).
+ */
+#ifndef MBGATE_TESTS_FAKE_PORT_H
+#define MBGATE_TESTS_FAKE_PORT_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "mbgate/model/port.h"
+
+#define FAKE_PORT_REGS 256
+#define FAKE_PORT_LOG  4096
+
+enum fake_device {
+        FAKE_ANSWERS,
+        FAKE_SILENT,
+        FAKE_BROKEN,
+        FAKE_REFUSES, /* with `exception` */
+};
+
+struct fake_unit {
+        enum fake_device state;
+        uint8_t exception;
+        bool missing[FAKE_PORT_REGS]; /* illegal data address */
+        uint16_t regs[FAKE_PORT_REGS];
+};
+
+struct fake_request {
+        uint8_t unit;
+        struct pdu pdu;
+        uint64_t timeout_us, at_us;
+};
+
+struct fake_port {
+        struct port port;
+        pthread_mutex_t mutex;
+        pthread_cond_t changed;
+        struct fake_unit units[248];
+        struct fake_request log[FAKE_PORT_LOG]; /* the first so many */
+        size_t n_log;
+        int open_error; /* −errno of open() */
+        int lost_error; /* −errno of the next transact(), once */
+        unsigned n_opens, n_closes, n_drains;
+        bool is_open, is_cancelled;
+        bool blocks; /* transact() does not return until cancelled or unblocked */
+        int fd;      /* an eventfd that is never readable */
+};
+
+/* 0 or −errno. The port belongs to the worker it is given to, and dies with it. */
+MUST_CHECK int fake_port_new(struct fake_port **ret);
+
+void fake_port_set(struct fake_port *f, uint8_t unit, enum fake_device state, uint8_t exception);
+void fake_port_set_register(struct fake_port *f, uint8_t unit, uint16_t address, uint16_t value);
+uint16_t fake_port_register(struct fake_port *f, uint8_t unit, uint16_t address);
+void fake_port_set_missing(struct fake_port *f, uint8_t unit, uint16_t address, bool missing);
+void fake_port_set_open_error(struct fake_port *f, int error);
+void fake_port_lose(struct fake_port *f, int error);
+void fake_port_block(struct fake_port *f, bool blocks);
+
+/* Requests seen so far; one of them (false: not there). */
+size_t fake_port_n_requests(struct fake_port *f);
+bool fake_port_request(struct fake_port *f, size_t i, struct fake_request *ret);
+
+#endif
