@@ -163,8 +163,10 @@ static int bus_adjust(struct app_bus *b, struct conf *new, uint32_t index)
                 return r;
         mailbox_grow(b->up, worker_up_capacity(new, index));
         r = bus_reconf_new(conf_ref(new), conf_unref, index, &mail);
-        if (r < 0)
+        if (r < 0) {
+                conf_unref(new);
                 return r;
+        }
         r = mailbox_post(worker_mailbox(b->worker), &mail->mail);
         if (r < 0) {
                 mail_free(&mail->mail);
@@ -192,8 +194,14 @@ static int bus_take_over(struct app *app, struct conf *old, struct conf *new, ui
         int r;
 
         if (b && conf_compare_bus(&old->buses[b->index], &new->buses[i]) != CONF_REPLACE) {
-                *ret = b;
-                return bus_adjust(b, new, i);
+                r = bus_adjust(b, new, i);
+                if (r == 0) {
+                        *ret = b;
+                        return 0;
+                }
+                /* Its box is full of commands: a new worker is better than one with the old configuration. */
+                log_warn(NULL, "bus %s: cannot be told of its new configuration (%s), begins anew", b->name,
+                         strerror(-r));
         }
         r = bus_new(app, new, i, ret);
         if (r < 0)
