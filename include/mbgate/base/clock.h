@@ -21,7 +21,8 @@ uint64_t clock_monotonic_us(void);
 /* CLOCK_REALTIME in µs since 1970-01-01 UTC. Jumps when somebody sets it. */
 int64_t clock_wall_us(void);
 
-/* Whether the kernel's clock is disciplined by NTP (adjtimex(2) without STA_UNSYNC). */
+/* Whether NTP disciplines the clock: adjtimex(2), or the stamp of systemd-timesyncd where that is forbidden.
+ */
 bool clock_is_synchronised(void);
 
 /* `deadline_us` − `now_us` as a timespec for ppoll(2), zero when it has passed. Not for CLOCK_NEVER_US. */

@@ -86,8 +86,8 @@ static const struct {
         { "tls = { ca_path = \"/\"; alpn = \"x\"; };", "", CONF_SAME, CONF_REPLACE },
         { "\"a\", \"b\"", "\"a\"", CONF_SAME, CONF_ADJUST },
         { "\"a\", \"b\"", "\"a\", \"c\"", CONF_SAME, CONF_ADJUST },
-        { "qos = 1", "qos = 2", CONF_SAME, CONF_ADJUST },
-        { "qos = 1", "queue_messages = 5", CONF_SAME, CONF_ADJUST },
+        { "qos = 1", "qos = 2", CONF_SAME, CONF_REPLACE },
+        { "qos = 1", "queue_messages = 5", CONF_SAME, CONF_REPLACE },
 };
 
 static void test_changes(void **state UNUSED)
