@@ -37,9 +37,10 @@ void schedule_spread(struct schedule *s, uint64_t now_us)
         }
 }
 
+/* A slow block must not wait for its whole interval while fast ones ask for more than the line has. */
 static uint64_t deadline_of(const struct schedule_job *j)
 {
-        return j->due_us + j->interval_us;
+        return j->due_us + MBGATE_MIN(j->interval_us, SCHEDULE_DEADLINE_MAX_US);
 }
 
 static uint64_t job_ready_us(const struct schedule *s, const struct schedule_job *j)

@@ -22,6 +22,9 @@
 /* Commands may be ahead of polls by this much; then polls that are due get as much time as commands. */
 #define SCHEDULE_COMMAND_AHEAD_US UINT64_C(300000)
 
+/* A block should be read within its interval, but at most so long after it was due. */
+#define SCHEDULE_DEADLINE_MAX_US UINT64_C(1000000)
+
 /* Share of the line for probes, and how much of it may be saved up. */
 #define SCHEDULE_PROBE_PERMILLE 50
 #define SCHEDULE_PROBE_SAVED_US INT64_C(500000)

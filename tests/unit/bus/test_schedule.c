@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT */
+/* Schedule and health in virtual time: days in ms, every promise asserted at each step. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "mbgate/base/clock.h"
+#include "mbgate/base/random.h"
+
+#include "health.h"
+#include "schedule.h"
+
+#define DEVICES_MAX 16
+#define JOBS_MAX    64
+#define MS          UINT64_C(1000)
+#define S           UINT64_C(1000000)
+
+/* A line with devices that die and return; a transaction costs `cost_us`, silence the time-out. */
+struct line {
+        struct schedule schedule;
+        struct health health[DEVICES_MAX];
+        bool is_dead[DEVICES_MAX];
+        uint64_t back_us[DEVICES_MAX]; /* since when it would answer */
+        uint64_t served_us[JOBS_MAX];  /* last good reading */
+        uint64_t worst_us[JOBS_MAX];
+        uint64_t n_served[JOBS_MAX];
+        uint64_t now_us, cost_us, timeout_us, command_cost_us;
+        uint64_t probe_us, poll_us, command_us, worst_return_us;
+        unsigned n_dead;
+};
+
+static void line_init(struct line *l, size_t n_devices, size_t jobs_each, uint64_t interval_us)
+{
+        memset(l, 0, sizeof(*l));
+        l->now_us = 1000 * S;
+        l->cost_us = 20 * MS;
+        l->timeout_us = 500 * MS;
+        l->command_cost_us = 20 * MS;
+        assert_int_equal(schedule_init(&l->schedule, n_devices * jobs_each, n_devices, l->now_us), 0);
+        l->schedule.probe_saved_us = SCHEDULE_PROBE_SAVED_US;
+        for (size_t i = 0; i < n_devices * jobs_each; i++) {
+                l->schedule.jobs[i].device = (uint32_t)(i / jobs_each);
+                l->schedule.jobs[i].interval_us = interval_us;
+                l->schedule.jobs[i].is_first = true;
+        }
+        for (size_t i = 0; i < n_devices; i++)
+                health_init(&l->health[i], l->now_us);
+        schedule_spread(&l->schedule, l->now_us);
+}
+
+static void line_silence(struct line *l, uint32_t device, enum schedule_kind kind, uint64_t timeout_us)
+{
+        struct health *h = &l->health[device];
+
+        l->now_us += timeout_us;
+        schedule_charge(&l->schedule, kind, timeout_us);
+        l->schedule.devices[device].held_until_us = l->now_us + l->timeout_us;
+        if (health_failed(h, l->now_us))
+                schedule_pause(&l->schedule, device, l->now_us + h->pause_us);
+        else if (h->status == DEVICE_OFFLINE)
+                l->schedule.devices[device].probe_due_us = l->now_us + h->pause_us;
+}
+
+static void line_answer(struct line *l, uint32_t device, enum schedule_kind kind)
+{
+        struct health *h = &l->health[device];
+        bool was_offline = h->status == DEVICE_OFFLINE;
+
+        l->now_us += l->cost_us;
+        schedule_charge(&l->schedule, kind, l->cost_us);
+        health_measured(h, 5 * MS, 10 * MS);
+        if (health_answered(h, l->now_us) && was_offline) {
+                schedule_resume(&l->schedule, device, l->now_us);
+                l->worst_return_us = MBGATE_MAX(l->worst_return_us, l->now_us - l->back_us[device]);
+        }
+}
+
+static void line_poll(struct line *l, size_t job)
+{
+        struct schedule_job *j = &l->schedule.jobs[job];
+        uint64_t start_us = l->now_us;
+
+        assert_true(j->due_us <= start_us);
+        assert_true(l->health[j->device].status != DEVICE_OFFLINE);
+        assert_true(l->schedule.devices[j->device].held_until_us <= start_us);
+        if (l->is_dead[j->device]) {
+                line_silence(l, j->device, SCHEDULE_POLL,
+                             health_timeout_us(&l->health[j->device], l->timeout_us, true));
+                schedule_served(&l->schedule, job, start_us);
+                return;
+        }
+        line_answer(l, j->device, SCHEDULE_POLL);
+        l->poll_us += l->cost_us;
+        if (l->served_us[job] != 0)
+                l->worst_us[job] = MBGATE_MAX(l->worst_us[job], start_us - l->served_us[job]);
+        l->served_us[job] = start_us;
+        l->n_served[job]++;
+        schedule_served(&l->schedule, job, start_us);
+        assert_true(j->due_us > start_us);
+}
+
+static void line_probe(struct line *l, uint32_t device)
+{
+        uint64_t start_us = l->now_us, timeout_us;
+
+        assert_int_equal(l->health[device].status, DEVICE_OFFLINE);
+        timeout_us = health_probe_timeout_us(&l->health[device], l->timeout_us, l->n_dead, l->cost_us);
+        if (l->is_dead[device])
+                line_silence(l, device, SCHEDULE_PROBE, timeout_us + l->cost_us);
+        else
+                line_answer(l, device, SCHEDULE_PROBE);
+        l->probe_us += l->now_us - start_us;
+}
+
+/* One step of the line; never beyond until_us when idle. */
+static void line_step(struct line *l, uint64_t until_us, bool commands)
+{
+        struct schedule_choice c = schedule_next(&l->schedule, l->now_us, commands);
+
+        l->n_dead = 0;
+        for (size_t i = 0; i < l->schedule.n_devices; i++)
+                l->n_dead += l->schedule.devices[i].is_probing;
+        switch (c.kind) {
+        case SCHEDULE_IDLE:
+                assert_true(c.wake_us > l->now_us);
+                l->now_us = MBGATE_MIN(c.wake_us, until_us);
+                break;
+        case SCHEDULE_COMMAND:
+                l->now_us += l->command_cost_us;
+                l->command_us += l->command_cost_us;
+                schedule_charge(&l->schedule, SCHEDULE_COMMAND, l->command_cost_us);
+                break;
+        case SCHEDULE_POLL: line_poll(l, c.index); break;
+        case SCHEDULE_PROBE: line_probe(l, (uint32_t)c.index); break;
+        }
+}
+
+static void line_run(struct line *l, uint64_t duration_us, bool commands)
+{
+        uint64_t until_us = l->now_us + duration_us;
+
+        while (l->now_us < until_us)
+                line_step(l, until_us, commands);
+}
+
+static void test_keeps_intervals(void **state)
+{
+        struct line l;
+
+        (void)state;
+        line_init(&l, 4, 4, S);
+        line_run(&l, 3600 * S, false);
+        for (size_t i = 0; i < 16; i++) {
+                assert_in_range(l.n_served[i], 3598, 3602);
+                assert_true(l.worst_us[i] <= 2 * S); /* once, when the phases are spread */
+        }
+        assert_int_equal(l.schedule.n_missed, 0);
+        schedule_done(&l.schedule);
+}
+
+static void test_starts_at_once_then_spread(void **state)
+{
+        struct line l;
+        uint64_t start_us;
+
+        (void)state;
+        line_init(&l, 4, 4, 10 * S);
+        start_us = l.now_us;
+        line_run(&l, S, false);
+        for (size_t i = 0; i < 16; i++)
+                assert_int_equal(l.n_served[i], 1);
+        for (size_t i = 0; i < 16; i++) {
+                for (size_t k = 0; k < i; k++)
+                        assert_true(l.schedule.jobs[i].due_us != l.schedule.jobs[k].due_us);
+                assert_true(l.schedule.jobs[i].due_us <= start_us + 16 * S);
+        }
+        schedule_done(&l.schedule);
+}
+
+static void test_overload_is_fair(void **state)
+{
+        uint64_t least = UINT64_MAX, most = 0;
+        struct line l;
+
+        (void)state;
+        line_init(&l, 8, 4, 100 * MS); /* 640 ms of work each 100 ms */
+        l.schedule.jobs[31].interval_us = 5 * S;
+        line_run(&l, 600 * S, false);
+        for (size_t i = 0; i < 31; i++) {
+                least = MBGATE_MIN(least, l.n_served[i]);
+                most = MBGATE_MAX(most, l.n_served[i]);
+                assert_true(l.worst_us[i] < 2 * S);
+        }
+        assert_true(most - least <= most / 10);
+        assert_true(l.n_served[31] >= 100);
+        assert_true(l.schedule.n_missed > 0);
+        schedule_done(&l.schedule);
+}
+
+static void test_command_flood(void **state)
+{
+        struct line l;
+
+        (void)state;
+        line_init(&l, 8, 4, 100 * MS);
+        line_run(&l, 600 * S, true);
+        assert_true(l.poll_us * 100 >= (l.poll_us + l.command_us) * 49);
+        assert_true(l.command_us * 100 >= (l.poll_us + l.command_us) * 40);
+        schedule_done(&l.schedule);
+}
+
+static void test_lone_command_goes_first(void **state)
+{
+        struct line l;
+
+        (void)state;
+        line_init(&l, 8, 4, 100 * MS);
+        for (unsigned i = 0; i < 1000; i++) {
+                uint64_t before_us = l.command_us;
+
+                line_run(&l, 200 * MS, false);
+                line_step(&l, UINT64_MAX, true);
+                assert_true(l.command_us > before_us);
+        }
+        schedule_done(&l.schedule);
+}
+
+static void test_dead_devices(void **state)
+{
+        struct line l;
+
+        (void)state;
+        line_init(&l, 10, 2, 500 * MS);
+        line_run(&l, 60 * S, false);
+        l.is_dead[2] = l.is_dead[5] = true;
+        line_run(&l, 10 * S, false);
+        l.probe_us = l.poll_us = 0;
+        line_run(&l, 3600 * S, false);
+        assert_true(l.probe_us * 1000 <= 3600 * S * 51);
+        for (size_t i = 0; i < 20; i++)
+                assert_true(l.is_dead[i / 2] || l.n_served[i] >= 7200);
+        l.is_dead[2] = false;
+        l.back_us[2] = l.now_us;
+        line_run(&l, 10 * S, false);
+        assert_int_equal(l.health[2].status, DEVICE_ONLINE);
+        assert_true(l.worst_return_us <= 10 * S);
+        schedule_done(&l.schedule);
+}
+
+/* All dead from the start: none was ever heard, the time-outs are full ones at first. */
+static void test_all_dead_then_back(void **state)
+{
+        struct line l;
+
+        (void)state;
+        line_init(&l, 8, 2, 500 * MS);
+        for (size_t i = 0; i < 8; i++)
+                l.is_dead[i] = true;
+        line_run(&l, 3600 * S, false);
+        assert_true(l.probe_us * 1000 <= 3600 * S * 51);
+        for (size_t i = 0; i < 8; i++) {
+                l.is_dead[i] = false;
+                l.back_us[i] = l.now_us;
+        }
+        line_run(&l, 11 * S, false);
+        for (size_t i = 0; i < 8; i++)
+                assert_int_equal(l.health[i].status, DEVICE_ONLINE);
+        assert_true(l.worst_return_us <= 10 * S + 500 * MS);
+        schedule_done(&l.schedule);
+}
+
+static void test_day(void **state)
+{
+        struct random random = { .state = 5 };
+        struct line l;
+
+        (void)state;
+        line_init(&l, 10, 3, S);
+        for (unsigned minute = 0; minute < 24 * 60; minute++) {
+                uint32_t d = (uint32_t)random_below(&random, 10);
+
+                if (l.is_dead[d]) {
+                        l.is_dead[d] = false;
+                        l.back_us[d] = l.now_us;
+                } else if (random_below(&random, 2)) {
+                        l.is_dead[d] = true;
+                        for (size_t i = 0; i < 3; i++)
+                                l.served_us[3 * d + i] = 0;
+                }
+                line_run(&l, 60 * S, random_below(&random, 4) == 0 && minute % 7 == 0);
+                for (size_t i = 0; i < 10; i++)
+                        assert_true(l.is_dead[i] || l.health[i].status == DEVICE_ONLINE);
+        }
+        assert_true(l.probe_us * 1000 <= 24 * 3600 * S * 51);
+        assert_true(l.worst_return_us <= 10 * S);
+        schedule_done(&l.schedule);
+}
+
+static void test_held_device(void **state)
+{
+        struct schedule_choice c;
+        struct line l;
+
+        (void)state;
+        line_init(&l, 2, 1, S);
+        l.schedule.jobs[1].interval_us = 100 * S;
+        l.schedule.devices[0].held_until_us = l.now_us + S;
+        line_step(&l, UINT64_MAX, false);
+        assert_int_equal(l.n_served[0], 0);
+        assert_int_equal(l.n_served[1], 1);
+        c = schedule_next(&l.schedule, l.now_us, false);
+        assert_int_equal(c.kind, SCHEDULE_IDLE);
+        l.now_us = l.schedule.devices[0].held_until_us;
+        c = schedule_next(&l.schedule, l.now_us, false);
+        assert_int_equal(c.kind, SCHEDULE_POLL);
+        schedule_retry(&l.schedule, 0, l.now_us + 5 * MS);
+        c = schedule_next(&l.schedule, l.now_us, false);
+        assert_int_equal(c.kind, SCHEDULE_IDLE);
+        schedule_done(&l.schedule);
+}
+
+static void test_hysteresis(void **state)
+{
+        struct health h;
+
+        (void)state;
+        health_init(&h, 0);
+        assert_true(health_answered(&h, 1));
+        assert_false(health_failed(&h, 2));
+        assert_false(health_answered(&h, 3));
+        assert_false(health_failed(&h, 4));
+        assert_false(health_failed(&h, 5));
+        assert_true(health_failed(&h, 6));
+        assert_int_equal(h.pause_us, S);
+        assert_false(health_failed(&h, 7));
+        assert_int_equal(h.pause_us, 2 * S);
+        /* It answers once and goes again: one failure is enough, and the pauses go on growing. */
+        assert_true(health_answered(&h, 8));
+        assert_true(health_failed(&h, 9));
+        assert_int_equal(h.pause_us, 4 * S);
+        assert_true(health_answered(&h, 10));
+        for (unsigned i = 0; i < HEALTH_PROBATION; i++)
+                assert_false(health_answered(&h, 11));
+        assert_false(health_failed(&h, 12));
+        assert_int_equal(h.pause_us, S);
+        /* Never heard: one request tells. */
+        health_init(&h, 0);
+        assert_true(health_failed(&h, 1));
+}
+
+static void test_learned_timeout(void **state)
+{
+        struct health h;
+
+        (void)state;
+        health_init(&h, 0);
+        assert_int_equal(health_timeout_us(&h, 500 * MS, true), 500 * MS);
+        for (unsigned i = 0; i < 100; i++)
+                health_measured(&h, 5 * MS, 20 * MS);
+        assert_in_range(health_timeout_us(&h, 500 * MS, true), 30 * MS, 32 * MS);
+        assert_int_equal(health_timeout_us(&h, 500 * MS, false), 500 * MS);
+        (void)health_answered(&h, 1);
+        (void)health_failed(&h, 2);
+        assert_int_equal(health_timeout_us(&h, 500 * MS, true), 500 * MS);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_keeps_intervals),
+                cmocka_unit_test(test_starts_at_once_then_spread),
+                cmocka_unit_test(test_overload_is_fair),
+                cmocka_unit_test(test_command_flood),
+                cmocka_unit_test(test_lone_command_goes_first),
+                cmocka_unit_test(test_dead_devices),
+                cmocka_unit_test(test_all_dead_then_back),
+                cmocka_unit_test(test_day),
+                cmocka_unit_test(test_held_device),
+                cmocka_unit_test(test_hysteresis),
+                cmocka_unit_test(test_learned_timeout),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

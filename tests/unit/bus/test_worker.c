@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: MIT */
+/* The worker on a fake port: samples, commands, exceptions, dead devices, lost ports, reload, stop. */
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "mbgate/base/byteorder.h"
+#include "mbgate/base/clock.h"
+#include "mbgate/base/log.h"
+#include "mbgate/bus/worker.h"
+#include "mbgate/model/bus_mail.h"
+
+#include "bus_conf.h"
+#include "fake_port.h"
+
+#define PATIENCE_US (30 * USEC_PER_SEC)
+
+struct rig {
+        struct bus_conf c;
+        struct fake_port *port;
+        struct mailbox *up;
+        struct worker *worker;
+        uint64_t n_commands;
+};
+
+static struct rig rig;
+
+static void quiet(void *user, enum log_level level, const struct log_fields *fields, const char *line)
+{
+        (void)user;
+        (void)level;
+        (void)fields;
+        (void)line;
+}
+
+/* One bus with two devices: unit 10 with holding 0..3, unit 11 with holding 0..1. */
+static void rig_init(void)
+{
+        memset(&rig, 0, sizeof(rig));
+        log_set_sink(quiet, NULL);
+        bus_conf_init(&rig.c, "/nonexistent/tty");
+        (void)bus_conf_device(&rig.c, 10, 50, 1);
+        for (uint16_t i = 0; i < 4; i++)
+                (void)bus_conf_point(&rig.c, CONF_HOLDING, i, 1, 20);
+        (void)bus_conf_device(&rig.c, 11, 50, 1);
+        for (uint16_t i = 0; i < 2; i++)
+                (void)bus_conf_point(&rig.c, CONF_HOLDING, i, 1, 20);
+        assert_int_equal(fake_port_new(&rig.port), 0);
+        assert_int_equal(mailbox_new(worker_up_capacity(&rig.c.conf, 0), &rig.up), 0);
+}
+
+static void rig_start(void)
+{
+        assert_int_equal(worker_new(&rig.c.conf, 0, &rig.port->port, rig.up, &rig.worker), 0);
+        assert_int_equal(worker_start(rig.worker), 0);
+}
+
+static int rig_done(void **state)
+{
+        (void)state;
+        rig.worker = worker_free(rig.worker);
+        rig.up = mailbox_free(rig.up);
+        log_set_sink(NULL, NULL);
+        return 0;
+}
+
+/* The next message; fails the test when none comes. */
+static struct mail *next_mail(void)
+{
+        uint64_t give_up_us = clock_monotonic_us() + PATIENCE_US;
+        struct pollfd fd = { .fd = mailbox_fd(rig.up), .events = POLLIN };
+        struct mail *mail;
+
+        while (!(mail = mailbox_take(rig.up))) {
+                struct timespec left = clock_remaining(give_up_us, clock_monotonic_us());
+
+                if (ppoll(&fd, 1, &left, NULL) == 0)
+                        fail_msg("nothing came from the worker");
+        }
+        return mail;
+}
+
+static struct mail *next_of(enum bus_mail_kind kind)
+{
+        struct mail *mail;
+
+        while ((mail = next_mail())->kind != (uint32_t)kind)
+                mail_free(mail);
+        return mail;
+}
+
+/* Waits for a sample of the point; returns its value (−1: not good). */
+static int64_t next_value(uint32_t point, bool on_demand)
+{
+        for (;;) {
+                struct bus_samples *m = CONTAINER_OF(next_of(BUS_MAIL_SAMPLES), struct bus_samples, mail);
+                int64_t value = -2;
+
+                for (size_t i = 0; i < m->n_samples; i++) {
+                        if (m->samples[i].point == point && m->on_demand == on_demand)
+                                value = m->samples[i].quality == QUALITY_GOOD ? m->samples[i].value.i : -1;
+                }
+                mail_free(&m->mail);
+                if (value != -2)
+                        return value;
+        }
+}
+
+static void wait_device(uint32_t device, enum device_status status)
+{
+        for (bool found = false; !found;) {
+                struct bus_device_state *m =
+                        CONTAINER_OF(next_of(BUS_MAIL_DEVICE), struct bus_device_state, mail);
+
+                found = m->device == device && m->status == status;
+                mail_free(&m->mail);
+        }
+}
+
+static struct bus_command *command(enum bus_command_op op, uint32_t point, uint16_t value)
+{
+        struct bus_command *c;
+
+        assert_int_equal(bus_command_new(&c), 0);
+        c->id = ++rig.n_commands;
+        c->generation = rig.c.conf.generation;
+        c->op = op;
+        c->point = point;
+        c->posted_us = clock_monotonic_us();
+        c->n_regs = 1;
+        c->regs[0] = value;
+        c->mask[0] = UINT16_MAX;
+        return c;
+}
+
+static void post(struct bus_command *c)
+{
+        assert_int_equal(mailbox_post(worker_mailbox(rig.worker), &c->mail), 0);
+}
+
+static struct bus_result next_result(void)
+{
+        struct bus_result *m = CONTAINER_OF(next_of(BUS_MAIL_RESULT), struct bus_result, mail);
+        struct bus_result copy = *m;
+
+        mail_free(&m->mail);
+        return copy;
+}
+
+static void assert_outcome(enum bus_outcome outcome)
+{
+        struct bus_result r = next_result();
+
+        assert_int_equal(r.id, rig.n_commands);
+        assert_int_equal(r.outcome, outcome);
+}
+
+/* Requests of a function to a unit so far. */
+static size_t count_requests(uint8_t unit, unsigned function)
+{
+        struct fake_request r;
+        size_t n = 0;
+
+        for (size_t i = 0; fake_port_request(rig.port, i, &r); i++)
+                n += r.unit == unit && r.pdu.bytes[0] == function;
+        return n;
+}
+
+static void test_polls(void **state)
+{
+        struct bus_port_state *p;
+
+        (void)state;
+        rig_init();
+        rig_start();
+        p = CONTAINER_OF(next_of(BUS_MAIL_PORT), struct bus_port_state, mail);
+        assert_true(p->is_open);
+        mail_free(&p->mail);
+        wait_device(0, DEVICE_ONLINE);
+        assert_int_equal(next_value(2, false), 10 * 256 + 2);
+        assert_int_equal(next_value(5, false), 11 * 256 + 1);
+        fake_port_set_register(rig.port, 10, 2, 77);
+        while (next_value(2, false) != 77)
+                ;
+        assert_false(heartbeat_is_late(worker_heartbeat(rig.worker), clock_monotonic_us()));
+}
+
+static void test_write_and_read_back(void **state)
+{
+        struct bus_command *c;
+        struct bus_result r;
+
+        (void)state;
+        rig_init();
+        rig_start();
+        wait_device(0, DEVICE_ONLINE);
+        c = command(BUS_OP_WRITE, 2, 512);
+        c->read_back = true;
+        post(c);
+        r = next_result();
+        assert_int_equal(r.outcome, BUS_RESULT_OK);
+        assert_true(r.began_us > 0 && r.done_us >= r.began_us);
+        assert_int_equal(next_value(2, true), 512);
+        assert_int_equal(fake_port_register(rig.port, 10, 2), 512);
+        post(command(BUS_OP_READ, 1, 0));
+        assert_outcome(BUS_RESULT_OK);
+        assert_int_equal(next_value(1, true), 10 * 256 + 1);
+}
+
+static void test_masked_write(void **state)
+{
+        struct bus_command *c;
+
+        (void)state;
+        rig_init();
+        rig.c.points[1].write_function = PDU_MASK_WRITE;
+        rig_start();
+        wait_device(0, DEVICE_ONLINE);
+        fake_port_set_register(rig.port, 10, 0, 0xABCD);
+        c = command(BUS_OP_WRITE, 0, 0x0050);
+        c->mask[0] = 0x00F0;
+        post(c);
+        assert_outcome(BUS_RESULT_OK);
+        assert_int_equal(fake_port_register(rig.port, 10, 0), 0xAB5D);
+        assert_int_equal(count_requests(10, PDU_WRITE_REGISTER), 1);
+        fake_port_set_register(rig.port, 10, 1, 0x1234);
+        c = command(BUS_OP_WRITE, 1, 0x0500);
+        c->mask[0] = 0x0F00;
+        post(c);
+        assert_outcome(BUS_RESULT_OK);
+        assert_int_equal(fake_port_register(rig.port, 10, 1), 0x1534);
+        assert_int_equal(count_requests(10, PDU_MASK_WRITE), 1);
+}
+
+static void test_commands_refused(void **state)
+{
+        struct bus_command *c;
+        struct bus_result r;
+
+        (void)state;
+        rig_init();
+        rig_start();
+        wait_device(0, DEVICE_ONLINE);
+        c = command(BUS_OP_WRITE, 0, 1);
+        c->generation = 99;
+        post(c);
+        assert_outcome(BUS_RESULT_STOPPED);
+        post(command(BUS_OP_WRITE, 1000, 1));
+        assert_outcome(BUS_RESULT_STOPPED);
+        c = command(BUS_OP_WRITE, 0, 1);
+        c->deadline_us = 1;
+        post(c);
+        assert_outcome(BUS_RESULT_EXPIRED);
+        fake_port_set(rig.port, 10, FAKE_REFUSES, PDU_EXC_VALUE);
+        post(command(BUS_OP_WRITE, 0, 1));
+        r = next_result();
+        assert_int_equal(r.outcome, BUS_RESULT_EXCEPTION);
+        assert_int_equal(r.exception, PDU_EXC_VALUE);
+        assert_int_equal(count_requests(10, PDU_WRITE_REGISTER), 1);
+}
+
+static void test_write_without_reply_is_not_repeated(void **state)
+{
+        (void)state;
+        rig_init();
+        rig_start();
+        wait_device(1, DEVICE_ONLINE);
+        fake_port_block(rig.port, true);
+        fake_port_set(rig.port, 11, FAKE_SILENT, 0);
+        post(command(BUS_OP_WRITE, 4, 1));
+        fake_port_block(rig.port, false);
+        assert_outcome(BUS_RESULT_TIMEOUT);
+        wait_device(1, DEVICE_OFFLINE);
+        assert_int_equal(count_requests(11, PDU_WRITE_REGISTER), 1);
+        post(command(BUS_OP_WRITE, 4, 1));
+        assert_outcome(BUS_RESULT_OFFLINE);
+        fake_port_set(rig.port, 11, FAKE_ANSWERS, 0);
+        wait_device(1, DEVICE_ONLINE);
+        assert_int_equal(next_value(4, false), 11 * 256);
+}
+
+/* A unit that was silent is left alone for twice its time-out; the other one goes on. */
+static void test_hold(void **state)
+{
+        uint64_t silent_us[3] = { 0 };
+        struct fake_request r;
+        size_t n = 0;
+
+        (void)state;
+        rig_init();
+        rig_start();
+        wait_device(1, DEVICE_ONLINE);
+        fake_port_set(rig.port, 11, FAKE_SILENT, 0);
+        wait_device(1, DEVICE_OFFLINE);
+        for (size_t i = 0, last = fake_port_n_requests(rig.port);
+             i < last && fake_port_request(rig.port, i, &r); i++) {
+                if (r.unit != 11)
+                        continue;
+                silent_us[0] = silent_us[1];
+                silent_us[1] = silent_us[2];
+                silent_us[2] = r.at_us;
+                n++;
+        }
+        assert_true(n >= 3);
+        assert_true(silent_us[1] - silent_us[0] >= 2 * 50 * USEC_PER_MSEC);
+        assert_true(silent_us[2] - silent_us[1] >= 2 * 50 * USEC_PER_MSEC);
+}
+
+static void test_missing_register(void **state)
+{
+        (void)state;
+        rig_init();
+        fake_port_set_missing(rig.port, 10, 1, true);
+        rig_start();
+        assert_int_equal(next_value(1, false), -1);
+        assert_int_equal(next_value(0, false), 10 * 256);
+        assert_int_equal(next_value(2, false), 10 * 256 + 2);
+        assert_int_equal(next_value(3, false), 10 * 256 + 3);
+}
+
+static void test_busy(void **state)
+{
+        (void)state;
+        rig_init();
+        fake_port_set(rig.port, 11, FAKE_REFUSES, PDU_EXC_BUSY);
+        rig_start();
+        wait_device(1, DEVICE_ONLINE); /* an exception proves that it lives */
+        post(command(BUS_OP_WRITE, 4, 9));
+        fake_port_set(rig.port, 11, FAKE_ANSWERS, 0);
+        assert_outcome(BUS_RESULT_OK);
+        assert_int_equal(fake_port_register(rig.port, 11, 0), 9);
+}
+
+static void test_port_lost(void **state)
+{
+        struct bus_port_state *p;
+
+        (void)state;
+        rig_init();
+        rig_start();
+        wait_device(0, DEVICE_ONLINE);
+        fake_port_lose(rig.port, -5);
+        for (bool open = true; open;) {
+                p = CONTAINER_OF(next_of(BUS_MAIL_PORT), struct bus_port_state, mail);
+                open = p->is_open;
+                assert_true(open || p->reason[0] != '\0');
+                mail_free(&p->mail);
+        }
+        wait_device(1, DEVICE_OFFLINE);
+        post(command(BUS_OP_WRITE, 0, 1));
+        assert_outcome(BUS_RESULT_PORT);
+        p = CONTAINER_OF(next_of(BUS_MAIL_PORT), struct bus_port_state, mail);
+        assert_true(p->is_open);
+        mail_free(&p->mail);
+        wait_device(0, DEVICE_ONLINE);
+}
+
+static void test_reload(void **state)
+{
+        static struct bus_conf other;
+        struct bus_reconf *m;
+        struct bus_samples *s;
+        uint32_t generation;
+
+        (void)state;
+        rig_init();
+        rig_start();
+        wait_device(1, DEVICE_ONLINE);
+        bus_conf_init(&other, "/nonexistent/tty");
+        other.conf.generation = 2;
+        (void)bus_conf_device(&other, 11, 50, 1);
+        (void)bus_conf_point(&other, CONF_HOLDING, 1, 1, 20);
+        assert_int_equal(bus_reconf_new(conf_ref(&other.conf), conf_unref, 0, &m), 0);
+        assert_int_equal(mailbox_post(worker_mailbox(rig.worker), &m->mail), 0);
+        do {
+                s = CONTAINER_OF(next_of(BUS_MAIL_SAMPLES), struct bus_samples, mail);
+                generation = s->generation;
+                if (generation == 2) {
+                        assert_int_equal(s->n_samples, 1);
+                        assert_int_equal(s->samples[0].point, 0);
+                        assert_int_equal(s->samples[0].value.i, 11 * 256 + 1);
+                }
+                mail_free(&s->mail);
+        } while (generation != 2);
+        post(command(BUS_OP_WRITE, 0, 1)); /* of the old generation */
+        assert_outcome(BUS_RESULT_STOPPED);
+        worker_free(rig.worker);
+        rig.worker = NULL;
+        assert_int_equal(atomic_load(&other.conf.n_refs), 1);
+        assert_int_equal(atomic_load(&rig.c.conf.n_refs), 1);
+}
+
+static void test_stop_answers_all(void **state)
+{
+        unsigned n_stopped = 0;
+        struct mail *mail;
+
+        (void)state;
+        rig_init();
+        rig_start();
+        wait_device(0, DEVICE_ONLINE);
+        fake_port_block(rig.port, true);
+        for (unsigned i = 0; i < 20; i++)
+                post(command(BUS_OP_WRITE, 0, 1));
+        worker_stop(rig.worker); /* the transaction under way would take long: it is cancelled */
+        worker_free(rig.worker);
+        rig.worker = NULL;
+        while ((mail = mailbox_take(rig.up))) {
+                if (mail->kind == BUS_MAIL_RESULT)
+                        n_stopped++;
+                mail_free(mail);
+        }
+        assert_int_equal(n_stopped, 20);
+}
+
+/* Nobody takes the mail: results are kept, samples replaced, and the worker goes on polling. */
+static void test_up_is_full(void **state)
+{
+        unsigned n_results = 0;
+
+        (void)state;
+        rig_init();
+        mailbox_free(rig.up);
+        assert_int_equal(mailbox_new(8, &rig.up), 0);
+        rig_start();
+        for (unsigned i = 0; i < 30; i++)
+                post(command(BUS_OP_WRITE, 0, (uint16_t)i));
+        while (fake_port_n_requests(rig.port) < 100)
+                (void)poll(NULL, 0, 1);
+        while (n_results < 30) {
+                (void)next_result();
+                n_results++;
+        }
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_teardown(test_polls, rig_done),
+                cmocka_unit_test_teardown(test_write_and_read_back, rig_done),
+                cmocka_unit_test_teardown(test_masked_write, rig_done),
+                cmocka_unit_test_teardown(test_commands_refused, rig_done),
+                cmocka_unit_test_teardown(test_write_without_reply_is_not_repeated, rig_done),
+                cmocka_unit_test_teardown(test_hold, rig_done),
+                cmocka_unit_test_teardown(test_missing_register, rig_done),
+                cmocka_unit_test_teardown(test_busy, rig_done),
+                cmocka_unit_test_teardown(test_port_lost, rig_done),
+                cmocka_unit_test_teardown(test_reload, rig_done),
+                cmocka_unit_test_teardown(test_stop_answers_all, rig_done),
+                cmocka_unit_test_teardown(test_up_is_full, rig_done),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
