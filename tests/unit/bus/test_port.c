@@ -52,6 +52,7 @@ struct peer {
         pthread_t thread;
         int fd; /* the line's other end */
         bool is_tcp;
+        int listener;
         _Atomic int act;
         _Atomic unsigned n_requests;
         uint64_t last_us; /* of a byte on the line, in either direction */
@@ -171,7 +172,7 @@ static void *peer_run(void *user)
 
         (void)user;
         if (peer.is_tcp) {
-                peer.fd = accept(listener, NULL, NULL);
+                peer.fd = accept(peer.listener, NULL, NULL);
                 (void)setsockopt(peer.fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
         }
         while (peer.fd >= 0 && (n = read(peer.fd, bytes, sizeof(bytes))) > 0) {
@@ -236,6 +237,7 @@ static int start_tcp(void **state)
         c.bus.kind = CONF_PORT_TCP;
         c.bus.host = host;
         c.bus.tcp_port = ntohs(at.sin_port);
+        peer.listener = listener;
         assert_int_equal(port_libmodbus_new(&c.bus, &port), 0);
         start_peer();
         assert_int_equal(port_open(port), 0);
