@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -261,7 +260,7 @@ class Sim:
         return self.frames()
 
     def frames(self):
-        """(monotonic seconds, direction, bytes) of each frame in the CSV."""
+        """(monotonic seconds, direction, bytes, bus) of each frame in the CSV. Complete only after quit()."""
         frames = []
         for line in self.csv_file.read_text().splitlines()[1:]:
             if not line.endswith('"'):
@@ -276,35 +275,42 @@ class Sim:
 
 
 class Notify:
-    """The service manager's end of sd_notify(3)."""
+    """The service manager's end of sd_notify(3). Read at once, always: a full socket would block the daemon."""
 
     def __init__(self, folder):
         self.path = str(pathlib.Path(folder) / "notify")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
         self.messages = []
+        self.changed = threading.Condition()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
-    def poll(self, seconds):
-        if select.select([self.socket], [], [], max(0, seconds))[0]:
-            self.messages.extend(self.socket.recv(65536).decode().splitlines())
+    def _read(self):
+        while True:
+            text = self.socket.recv(65536).decode()
+            if not text:
+                return
+            with self.changed:
+                self.messages.extend(text.splitlines())
+                self.changed.notify_all()
 
     def wait(self, text, start=0, limit=LIMIT, process=None):
         """The number behind the first message, from number `start`, that begins with the text."""
+        def find():
+            return next((n + 1 for n in range(start, len(self.messages)) if self.messages[n].startswith(text)), None)
         end = time.monotonic() + limit
-        while True:
-            for number in range(start, len(self.messages)):
-                if self.messages[number].startswith(text):
-                    return number + 1
-            left = end - time.monotonic()
-            assert left > 0, f"no {text} among {self.messages[-20:]}" + (process.text()[-3000:] if process else "")
-            if process and not process.alive():
-                self.poll(0)
-                if not any(m.startswith(text) for m in self.messages[start:]):
-                    raise AssertionError(f"ended ({process.child.returncode}) without {text}:\n{process.text()[-6000:]}")
-            else:
-                self.poll(min(left, 0.1))
+        with self.changed:
+            while find() is None and time.monotonic() < end and (process is None or process.alive()):
+                self.changed.wait(0.2)
+            found = find()
+        assert found, f"no {text} among {self.messages[-20:]}\n" + (process.text()[-6000:] if process else "")
+        return found
 
     def close(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.sendto(b"", self.path)
+        self.reader.join()
         self.socket.close()
         os.unlink(self.path)
 
