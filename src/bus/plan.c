@@ -39,7 +39,7 @@ struct plan_cost plan_cost_of_bus(const struct conf_bus *bus)
         return (struct plan_cost){
                 .baud = bus->baud,
                 .char_bits = conf_bus_char_bits(bus),
-                .t35_us = rtu_t35_us(bus->baud, conf_bus_char_bits(bus)),
+                .t35_us = rtu_t35_us(bus->baud),
                 .turnaround_us = TURNAROUND_US,
                 .overhead_us = bus->kind == CONF_PORT_RTU_TCP ? TCP_OVERHEAD_US : 0,
         };

@@ -97,7 +97,7 @@ static int port_modbus_open(struct port *port)
         if (r < 0)
                 return r;
         (void)modbus_set_socket(p->modbus, is_tcp(p) ? p->pair[PAIR_MODBUS] : p->fd);
-        rx_open(&p->rx, p->fd, is_tcp(p), is_tcp(p) ? 0 : rtu_t35_us(p->bus.baud, p->char_bits));
+        rx_open(&p->rx, p->fd, is_tcp(p), is_tcp(p) ? 0 : rtu_t35_us(p->bus.baud));
         p->echo = p->bus.kind == CONF_PORT_SERIAL ? p->bus.echo : RTU_ECHO_OFF;
         p->n_send_fails = 0;
         p->not_before_us = 0;

@@ -5,8 +5,14 @@
 #include "mbgate/base/byteorder.h"
 #include "mbgate/codec/rtu.h"
 
-#define RTU_OVERHEAD_BYTES  3 /* unit and CRC around a PDU */
-#define RTU_ADU_MIN_BYTES   4
+#define RTU_OVERHEAD_BYTES 3 /* unit and CRC around a PDU */
+#define RTU_ADU_MIN_BYTES  4
+
+/* §2.5.1.1: above 19200 Bd t3.5 is fixed; up to there it counts characters of 11 bits, whatever the format.
+ */
+#define RTU_FAST_BAUD       19200
+#define RTU_T35_FAST_US     1750
+#define RTU_CHAR_BITS       11
 #define RTU_EXCEPTION_BYTES 5
 
 /* What stands at one place of the window. */
@@ -72,13 +78,13 @@ size_t rtu_frame(uint8_t unit, const uint8_t *pdu, size_t n_pdu, uint8_t ret_adu
         return n_pdu + RTU_OVERHEAD_BYTES;
 }
 
-uint32_t rtu_t35_us(uint32_t baud, unsigned bits_per_char)
+uint32_t rtu_t35_us(uint32_t baud)
 {
-        if (baud > 19200)
-                return 1750;
+        if (baud > RTU_FAST_BAUD)
+                return RTU_T35_FAST_US;
         if (baud == 0)
                 return 0;
-        return (uint32_t)((UINT64_C(3500000) * bits_per_char + baud - 1) / baud);
+        return (uint32_t)((UINT64_C(3500000) * RTU_CHAR_BITS + baud - 1) / baud);
 }
 
 uint64_t rtu_wire_us(uint32_t baud, unsigned bits_per_char, size_t n_chars)

@@ -32,7 +32,7 @@ uint64_t pace_wire_ns(const struct pace *p, size_t n_chars)
 
 uint64_t pace_t35_ns(const struct pace *p)
 {
-        return rtu_t35_us(p->baud, p->char_bits) * NS_PER_US;
+        return rtu_t35_us(p->baud) * NS_PER_US;
 }
 
 static int pace_time_unit(const char *suffix, uint64_t unit_ns, double *ret)

@@ -38,8 +38,11 @@ uint16_t rtu_crc(const uint8_t *bytes, size_t n_bytes);
 /* Frames a PDU; returns the number of bytes, n_pdu + 3. */
 size_t rtu_frame(uint8_t unit, const uint8_t *pdu, size_t n_pdu, uint8_t ret_adu[RTU_ADU_MAX_BYTES]);
 
-/* t3.5 in µs: 3.5 characters up to 19200 Bd, rounded up, else 1750: §2.5.1.1. 0 for 0 Bd (no line). */
-uint32_t rtu_t35_us(uint32_t baud, unsigned bits_per_char);
+/*
+ * t3.5 in µs: up to 19200 Bd 3.5 characters of 11 bits, rounded up, also where a format sends 10, because
+ * devices count so; above 1750: Modbus over serial line 1.02 §2.5.1.1. 0 for 0 Bd (no line).
+ */
+uint32_t rtu_t35_us(uint32_t baud);
 
 /* Wire time of n characters in µs, rounded up; 0 for 0 Bd. */
 uint64_t rtu_wire_us(uint32_t baud, unsigned bits_per_char, size_t n_chars);

@@ -178,11 +178,11 @@ static void test_frame(void **state)
 static void test_times(void **state)
 {
         (void)state;
-        assert_int_equal(rtu_t35_us(9600, 11), 4011);
-        assert_int_equal(rtu_t35_us(19200, 11), 2006);
-        assert_int_equal(rtu_t35_us(38400, 10), 1750);
-        assert_int_equal(rtu_t35_us(300, 10), 116667);
-        assert_int_equal(rtu_t35_us(0, 11), 0);
+        assert_int_equal(rtu_t35_us(9600), 4011);
+        assert_int_equal(rtu_t35_us(19200), 2006);
+        assert_int_equal(rtu_t35_us(38400), 1750);
+        assert_int_equal(rtu_t35_us(300), 128334);
+        assert_int_equal(rtu_t35_us(0), 0);
         assert_int_equal(rtu_wire_us(9600, 11, 8), 9167);
         assert_int_equal(rtu_wire_us(115200, 10, 256), 22223);
         assert_int_equal(rtu_wire_us(1200, 12, 1000000), UINT64_C(10000000000));
