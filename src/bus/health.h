@@ -21,7 +21,7 @@
 #define HEALTH_PROBATION      8 /* answers after a return until it is trusted again */
 #define HEALTH_PAUSE_MAX_US   UINT64_C(9000000)
 #define HEALTH_PROBE_FULL     8  /* × dead devices: each so many-th probe waits the whole time-out */
-#define HEALTH_LEARNED_MIN    50 /* replies before what was learned is trusted */
+#define HEALTH_LEARNED_MIN    12 /* replies before what was learned is trusted */
 #define HEALTH_LEARNED_ADD_US 20000
 
 struct health {

@@ -183,15 +183,28 @@ static int rx_conclude(struct rx *rx, struct rtu_matcher *m, enum rtu_match matc
         return of_device || m->scan.counts.n_crc > 0 ? PORT_BROKEN : PORT_TIMEOUT;
 }
 
+/*
+ * Whether what has come is the whole reply, but for its CRC: then nothing more is on its way, and waiting for
+ * the deadline only costs time on the line. Asked after RX_SETTLE_US of silence.
+ */
+static bool rx_has_come_broken(const struct rtu_matcher *m)
+{
+        struct rtu_matcher copy = *m;
+
+        return rtu_matcher_finish(&copy) && copy.scan.counts.n_crc > 0;
+}
+
 int rx_reply(struct rx *rx, struct rtu_matcher *m, uint64_t deadline_us, struct port_reply *reply)
 {
         uint8_t bytes[RX_CHUNK_BYTES];
 
         for (;;) {
-                bool settles = rtu_matcher_is_pending(m) && rx->busy_us + RX_SETTLE_US < deadline_us;
+                bool undecided = rtu_matcher_is_pending(m) || m->scan.counts.n_crc > 0;
+                bool settles = undecided && rx->busy_us + RX_SETTLE_US < deadline_us;
                 uint64_t until_us = settles ? rx->busy_us + RX_SETTLE_US : deadline_us;
                 enum rtu_match match = RTU_MATCH_MORE;
                 enum rx_event event = RX_DEADLINE;
+                bool is_over;
                 ssize_t n;
 
                 /* Once what is pending has been looked at, only more bytes can change it. */
@@ -206,8 +219,10 @@ int rx_reply(struct rx *rx, struct rtu_matcher *m, uint64_t deadline_us, struct 
                         match = rtu_matcher_feed(m, bytes, (size_t)n, &reply->pdu);
                 else
                         match = rtu_matcher_settle(m, &reply->pdu);
-                reply->done_us = match != RTU_MATCH_MORE ? rx->busy_us : deadline_us;
-                if (match != RTU_MATCH_MORE || (n == 0 && until_us == deadline_us))
+                is_over = match != RTU_MATCH_MORE ||
+                          (n == 0 && until_us < deadline_us && rx_has_come_broken(m));
+                reply->done_us = is_over ? rx->busy_us : deadline_us;
+                if (is_over || (n == 0 && until_us == deadline_us))
                         return rx_conclude(rx, m, match, reply);
         }
 }
