@@ -66,8 +66,9 @@ static int listener = -1;
 
 static void put(const uint8_t *bytes, size_t n)
 {
-        assert_int_equal(write(peer.fd, bytes, n), (ssize_t)n);
+        /* Read before: a peer that is preempted behind write(2) would see a gap shorter than it was. */
         peer.last_us = clock_monotonic_us();
+        assert_int_equal(write(peer.fd, bytes, n), (ssize_t)n);
 }
 
 static void pause_us(uint64_t us)
