@@ -6,6 +6,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mbgate/base/text.h"
+
+/* uthash's own function falls through cases in a way that only gcc accepts. */
+#define HASH_FUNCTION(key, n_bytes, ret) ((ret) = text_hash((const char *)(key), (n_bytes)))
 #include <uthash.h>
 
 #include "mbgate/base/log.h"

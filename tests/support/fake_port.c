@@ -54,6 +54,8 @@ static void fake_read(const struct fake_unit *u, const struct pdu *request, stru
         uint16_t address = get_be16(request->bytes + 1), count = get_be16(request->bytes + 3);
         bool is_bits = request->bytes[0] <= PDU_READ_DISCRETE;
 
+        if (!is_bits && count > PDU_READ_REGS_MAX)
+                abort(); /* no device would have to answer that */
         memset(reply->bytes, 0, sizeof(reply->bytes));
         reply->bytes[0] = request->bytes[0];
         reply->n_bytes = pdu_reply_bytes(request);

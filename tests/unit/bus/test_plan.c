@@ -193,7 +193,7 @@ static void test_optimal(void **state)
         for (unsigned round = 0; round < 400; round++) {
                 struct conf_device *d = start();
                 const struct conf_point *sorted[9];
-                size_t n = 1 + random_below(&random, 9);
+                size_t n = 1 + (size_t)random_below(&random, 9);
                 uint32_t address = 0;
                 struct plan plan;
 
@@ -220,7 +220,7 @@ static void test_random_maps(void **state)
         (void)state;
         for (unsigned round = 0; round < 200; round++) {
                 struct conf_device *d = start();
-                size_t n = random_below(&random, 120);
+                size_t n = (size_t)random_below(&random, 120);
                 struct plan plan;
 
                 for (size_t i = 0; i < n; i++) {

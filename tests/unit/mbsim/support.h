@@ -11,7 +11,7 @@
 static inline int load_text(const char *text, bool sparse_ok, struct buf *error, struct map **ret)
 {
         char copy[4096];
-        struct map *map;
+        struct map *map = NULL;
         FILE *file;
         int r;
 
