@@ -199,7 +199,7 @@ def measure_memory(seconds):
         plan.write_text(text)
         for number in range(4):
             sets = [a for unit in range(1, 11) for address in range(25)
-                    for a in ("--set", f"{unit}:holding:{address}=random 0..60000")]
+                    for a in ("--set", f"b{number}d{unit}.r{address}=random 0..60000")]
             bench.sim("--bus", f"bus{number}", *sets, plan, name=f"sim{number}")
         gateway = bench.gateway(text)
         mqtt = bench.mqtt("mbgate/+/+")
