@@ -99,7 +99,7 @@ class Demo:
         return file
 
     def start_listener(self):
-        child = self.start("mosquitto_sub", "mosquitto_sub", "-v", "-V", "5", "-p", self.port, "-t", "#",
+        child = self.start("mosquitto_sub", "mosquitto_sub", "-v", "-V", "5", "-h", "127.0.0.1", "-p", self.port, "-t", "#",
                            stdout=subprocess.PIPE)
 
         def read():
@@ -120,7 +120,7 @@ class Demo:
 
     def publish(self, topic, text):
         print(f"demo: mosquitto_pub -t {topic} -m {text}", flush=True)
-        subprocess.run(["mosquitto_pub", "-p", str(self.port), "-q", "1", "-t", topic, "-m", text], check=True,
+        subprocess.run(["mosquitto_pub", "-h", "127.0.0.1", "-p", str(self.port), "-q", "1", "-t", topic, "-m", text], check=True,
                        timeout=START_LIMIT_S)
 
     def alive(self):
