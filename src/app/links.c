@@ -179,8 +179,8 @@ static int app_link_take_over(struct app *app, struct conf *old, struct conf *ne
                 *ret = l;
                 if (l->is_waiting)
                         return l->index = i, 0;
-                gateway_remove_link(app->gateway, l->link);
                 l->index = i;
+                /* Its subscriptions stay: else brokers would send retained commands again. */
                 return gateway_add_link(app->gateway, l->link, i);
         }
         r = app_link_new(app, new, i, ret);

@@ -19,14 +19,14 @@ void gw_wake_at(struct gateway *g, uint64_t at_us)
 static void gateway_on_timer(void *user, uint64_t now_us)
 {
         struct gateway *g = user;
-        uint64_t next_us = CLOCK_NEVER_US;
 
         g->timer_us = CLOCK_NEVER_US;
         for (size_t b = 0; b < g->conf->n_buses; b++) {
                 for (size_t d = 0; d < g->conf->buses[b].n_devices; d++)
-                        gw_device_tick(g, &g->buses[b].devices[d], now_us, &next_us);
+                        gw_device_tick(g, &g->buses[b].devices[d], now_us);
         }
-        gw_wake_at(g, next_us);
+        gw_objects_flush(g);
+        gw_pending_tick(g, now_us);
 }
 
 int gateway_new(struct loop *loop, struct conf *conf, struct gateway **ret_gateway)
@@ -38,7 +38,7 @@ int gateway_new(struct loop *loop, struct conf *conf, struct gateway **ret_gatew
         if (!g)
                 return -ENOMEM;
         g->loop = loop;
-        g->timer_us = CLOCK_NEVER_US;
+        g->timer_us = g->pending_due_us = CLOCK_NEVER_US;
         g->conf = conf_ref(conf);
         r = gw_state_new(conf, &g->buses, &g->points, &g->map);
         if (r < 0)
@@ -74,6 +74,7 @@ struct gateway *gateway_free(struct gateway *g)
         gw_state_free(g->conf, g->buses, g->points, g->map);
         g->timer = loop_timer_free(g->timer);
         conf_unref(g->conf);
+        free(g->object_text);
         free(g);
         return NULL;
 }
@@ -87,18 +88,39 @@ static bool link_takes_all(const struct conf_link *conf)
         return false;
 }
 
-int gateway_add_link(struct gateway *g, struct link *link, uint32_t index)
+static struct gw_link *link_find(struct gateway *g, const struct link *link)
 {
-        struct gw_link *l = calloc(1, sizeof(*l));
-        int r;
+        struct gw_link *l = g->links;
 
-        if (!l)
-                return -ENOMEM;
-        l->gateway = g;
-        l->link = link;
+        while (l && l->link != link)
+                l = l->next;
+        return l;
+}
+
+static void link_set_conf(struct gateway *g, struct gw_link *l, uint32_t index)
+{
+        struct conf *old = l->conf_ref;
+
         l->conf_ref = conf_ref(g->conf);
         l->conf = index == GATEWAY_LINK_LOCAL ? NULL : &g->conf->links[index];
         l->takes_all = !l->conf || link_takes_all(l->conf);
+        conf_unref(old);
+}
+
+int gateway_add_link(struct gateway *g, struct link *link, uint32_t index)
+{
+        struct gw_link *l = link_find(g, link);
+        int r;
+
+        if (l) {
+                link_set_conf(g, l, index);
+                return gw_subscribe_all(g, l);
+        }
+        l = calloc(1, sizeof(*l));
+        if (!l)
+                return -ENOMEM;
+        l->link = link;
+        link_set_conf(g, l, index);
         r = gw_subscribe_all(g, l);
         if (r < 0) {
                 gw_link_free(l);
@@ -117,6 +139,7 @@ void gateway_remove_link(struct gateway *g, struct link *link)
                 if (l->link != link)
                         continue;
                 *at = l->next;
+                gw_pending_drop_link(g, link);
                 gw_link_free(l);
                 return;
         }
@@ -125,10 +148,8 @@ void gateway_remove_link(struct gateway *g, struct link *link)
 void gateway_on_link_event(void *user, struct link *link, const struct link_event *event)
 {
         struct gateway *g = user;
-        struct gw_link *l = g->links;
+        struct gw_link *l = link_find(g, link);
 
-        while (l && l->link != link)
-                l = l->next;
         if (!l)
                 return;
         switch (event->kind) {
@@ -191,5 +212,6 @@ void gateway_on_bus_mail(struct gateway *g, struct mail *mail)
 void gateway_stop(struct gateway *g)
 {
         g->is_stopping = true;
+        gw_objects_flush(g);
         gw_publish_offline(g);
 }

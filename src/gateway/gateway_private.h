@@ -6,10 +6,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mbgate/base/buf.h"
 #include "mbgate/base/text.h"
 
 /* uthash's own function falls through cases in a way that only gcc accepts. */
 #define HASH_FUNCTION(key, n_bytes, ret) ((ret) = text_hash((const char *)(key), (n_bytes)))
+/* Without memory an element is not added, and its hh.tbl is NULL: gw_was_added(). */
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 #include "mbgate/base/log.h"
@@ -17,8 +20,11 @@
 
 #include "policy.h"
 
+#define gw_was_added(element) ((element)->hh.tbl != NULL)
+
 /* Everything that a point's payload may need: a string of 250 bytes, each escaped, and its frame. */
 #define GW_PAYLOAD_BYTES           2048
+#define GW_OBJECT_BYTES_MAX        (1024 * 1024)
 #define GW_TOPIC_BYTES             1024
 #define GW_SEND_INTERVAL_DEFAULT_S 10
 
@@ -28,11 +34,13 @@ struct gw_device;
 struct gw_value {
         char *text; /* plain text; owned; NULL before the first good one */
         size_t text_size;
+        uint64_t fingerprint; /* of the text */
         enum value_kind kind;
         bool is_label; /* the text is a label: a string in JSON */
         double number; /* NaN when there is none */
         enum quality quality;
         int64_t wall_us;
+        uint64_t began_us; /* of the read that brought it */
         bool is_known;
 };
 
@@ -53,8 +61,11 @@ struct gw_device {
         enum device_status status;
         uint32_t send_interval_s; /* 0: off */
         uint64_t send_due_us;
-        bool object_due; /* its object payload has changed in this turn */
-        bool has_object;
+        uint64_t next_us; /* nothing of it is due before */
+        const struct conf_point
+                *object_first; /* the first in its object: its QoS and retain count; NULL: none */
+        bool object_due;       /* its object payload has changed in this turn: it is in gateway.objects_due */
+        struct gw_device *next_object;
 };
 
 struct gw_bus {
@@ -75,23 +86,23 @@ enum gw_target_kind {
 
 /* A command topic and what it means. */
 struct gw_target {
-        const char *topic; /* borrowed from the configuration */
+        const char *topic; /* borrowed from the configuration, or own_topic */
         enum gw_target_kind kind;
         uint32_t point;           /* SET, GET */
         struct gw_device *device; /* SEND_INTERVAL */
         UT_hash_handle hh;
+        char own_topic[]; /* of a point that takes no commands: it says so */
 };
 
 /* What was last sent to a topic of a link with on_change. */
 struct gw_sent {
-        uint32_t payload_hash;
+        uint64_t fingerprint; /* of the payload */
         size_t payload_bytes;
         UT_hash_handle hh;
         char topic[];
 };
 
 struct gw_link {
-        struct gateway *gateway;
         struct link *link;
         const struct conf_link *conf; /* NULL: the embedded broker */
         struct conf *conf_ref;        /* keeps conf alive */
@@ -107,8 +118,9 @@ struct gw_pending {
         uint64_t id;
         enum gw_target_kind kind;
         uint32_t bus, point;
-        bool is_answered;    /* GET: the read was done, its sample comes next */
-        struct link *origin; /* compared only: may be gone */
+        uint64_t deadline_us; /* the bus has answered until then, or never will */
+        bool is_answered;     /* GET: the read was done, its sample comes next */
+        struct link *origin;  /* NULL: gone */
         struct message *request;
         char *value_json; /* what was asked for */
         char *id_json;    /* "id" of the command, or NULL */
@@ -124,10 +136,14 @@ struct gateway {
         struct gw_point **points; /* by id */
         struct gw_target *map;
         struct gw_link *links;
-        struct gw_pending *pending; /* by id */
+        struct gw_pending *pending;    /* by id */
+        uint64_t pending_due_us;       /* no deadline of theirs is earlier */
+        struct gw_device *objects_due; /* their objects go out at the end of this turn */
+        char *object_text;             /* where objects are written */
+        size_t object_size;
         uint64_t next_command_id;
+        uint64_t unknown_said_us; /* the last warning about a topic of no point; 0: none */
         bool is_stopping;
-        bool unknown_said;
 };
 
 /* gateway.c */
@@ -141,19 +157,24 @@ void gw_state_free(const struct conf *conf, struct gw_bus *buses, struct gw_poin
 
 /* sample.c */
 void gw_on_samples(struct gateway *g, const struct bus_samples *samples);
-void gw_publish_point(struct gateway *g, struct gw_point *p, uint64_t now_us);
+void gw_objects_flush(struct gateway *g);
 void gw_publish_point_to(struct gateway *g, struct gw_point *p, struct gw_link *only);
 void gw_publish_object_to(struct gateway *g, struct gw_device *d, struct gw_link *only);
 void gw_points_became_stale(struct gateway *g, struct gw_device *d);
 
-/* Everything that is due at `now_us`; lowers *next_us to the next moment. */
-void gw_device_tick(struct gateway *g, struct gw_device *d, uint64_t now_us, uint64_t *next_us);
+/* Something of the device is due at `at_us`. */
+void gw_device_wake_at(struct gateway *g, struct gw_device *d, uint64_t at_us);
+
+/* Publishes what is due at `now_us` and notes when the next thing is. */
+void gw_device_tick(struct gateway *g, struct gw_device *d, uint64_t now_us);
 
 /* payload.c: texts into `out`. */
-struct buf;
-void gw_payload_plain(const struct gw_point *p, struct buf *out);
 void gw_payload_json(const struct gw_point *p, struct buf *out);
 void gw_payload_value(const struct gw_value *v, struct buf *out);
+void gw_payload_object(const struct gw_device *d, struct buf *out);
+
+/* FNV-1a of 64 bits: two payloads of one topic with the same are taken for equal. */
+uint64_t gw_fingerprint(const void *bytes, size_t n_bytes);
 
 /* route.c */
 struct gw_publication {
@@ -162,27 +183,35 @@ struct gw_publication {
         size_t payload_bytes;
         uint8_t qos;
         bool retain;
-        bool is_state;  /* the newest is enough; suppressed on links with on_change when it is the same again
-                         */
-        bool is_forced; /* goes out even so */
+        bool is_state;           /* the newest is enough; on a link with on_change only when it is another */
+        bool is_forced;          /* goes out even so */
+        bool ignores_masks;      /* goes to every link, whatever its publish masks say */
+        const struct link *also; /* goes to this one, whatever its masks say; or NULL */
 };
 void gw_publish(struct gateway *g, const struct gw_publication *p, struct gw_link *only);
-void gw_publish_text(struct gateway *g, const char *topic, const char *text, bool retain,
-                     struct gw_link *only);
 
-/* Sends to a topic as it is on one link, without mask and prefix. */
+/* A retained state of qos 1 that goes out each time. */
+void gw_publish_state(struct gateway *g, const char *topic, const char *text, struct gw_link *only);
+
+/* Answers at the response topic of a request, as it is: without mask and prefix. */
 void gw_respond(struct gw_link *l, const struct message *request, const char *json);
 void gw_sent_free(struct gw_link *l);
 
-/* subscribe.c */
+/* subscribe.c: gives a link the filters that it should have and takes back the others. */
 MUST_CHECK int gw_subscribe_all(struct gateway *g, struct gw_link *l);
 void gw_filters_free(struct gw_link *l);
 
 /* command.c */
 void gw_on_message(struct gateway *g, struct gw_link *l, const struct link_event *event);
+
+/* result.c */
 void gw_on_result(struct gateway *g, const struct bus_result *result);
 void gw_on_demanded_sample(struct gateway *g, struct gw_point *p);
 void gw_pending_drop_bus(struct gateway *g, uint32_t bus);
+void gw_pending_drop_link(struct gateway *g, const struct link *link);
+
+/* Answers those whose time is over. */
+void gw_pending_tick(struct gateway *g, uint64_t now_us);
 void gw_pending_free(struct gateway *g);
 
 /* status.c */

@@ -9,42 +9,75 @@
 
 #include "gateway_private.h"
 
-static int map_add(struct gw_target **map, const char *topic, struct gw_target target)
+static int map_add_entry(struct gw_target **map, struct gw_target *t)
+{
+        HASH_ADD_KEYPTR(hh, *map, t->topic, strlen(t->topic), t);
+        if (gw_was_added(t))
+                return 0;
+        free(t);
+        return -ENOMEM;
+}
+
+static bool map_has(struct gw_target *map, const char *topic)
 {
         struct gw_target *t = NULL;
 
-        if (topic[0] == '\0')
-                return 0;
-        HASH_FIND_STR(*map, topic, t);
-        if (t)
-                return 0; /* the first one has it; check.c of config warns */
+        HASH_FIND_STR(map, topic, t);
+        return t != NULL;
+}
+
+static int map_add(struct gw_target **map, const char *topic, const struct gw_target *target)
+{
+        struct gw_target *t;
+
+        if (topic[0] == '\0' || map_has(*map, topic))
+                return 0; /* the configuration has made sure that a topic has one meaning */
         t = malloc(sizeof(*t));
         if (!t)
                 return -ENOMEM;
-        *t = target;
+        memcpy(t, target, sizeof(*t));
         t->topic = topic;
-        HASH_ADD_KEYPTR(hh, *map, t->topic, strlen(t->topic), t);
+        return map_add_entry(map, t);
+}
+
+/* `…/set` beside the `…/get` of a point that takes no commands: who tries is told so. */
+static int map_add_read_only(struct gw_target **map, const struct conf_point *p)
+{
+        size_t n = strlen(p->get_topic);
+        struct gw_target *t;
+
+        if (p->writable || n < 4 || strcmp(p->get_topic + n - 4, "/get") != 0)
+                return 0;
+        t = malloc(sizeof(*t) + n + 1);
+        if (!t)
+                return -ENOMEM;
+        memcpy(t, &(struct gw_target){ .kind = GW_TARGET_SET, .point = p->id }, sizeof(*t));
+        memcpy(t->own_topic, p->get_topic, n + 1);
+        memcpy(t->own_topic + n - 3, "set", 3);
+        t->topic = t->own_topic;
+        if (!map_has(*map, t->topic))
+                return map_add_entry(map, t);
+        free(t);
         return 0;
 }
 
 static int map_add_device(struct gw_target **map, struct gw_device *d)
 {
         struct gw_target interval = { .kind = GW_TARGET_SEND_INTERVAL, .device = d };
-        int r;
+        int r = 0;
 
-        for (size_t i = 0; i < d->conf->n_points; i++) {
+        for (size_t i = 0; i < d->conf->n_points && r == 0; i++) {
                 const struct conf_point *p = &d->conf->points[i];
 
                 r = map_add(map, p->command_topic,
-                            (struct gw_target){ .kind = GW_TARGET_SET, .point = p->id });
-                if (r < 0)
-                        return r;
-                r = map_add(map, p->get_topic, (struct gw_target){ .kind = GW_TARGET_GET, .point = p->id });
-                if (r < 0)
-                        return r;
+                            &(struct gw_target){ .kind = GW_TARGET_SET, .point = p->id });
+                if (r == 0)
+                        r = map_add(map, p->get_topic,
+                                    &(struct gw_target){ .kind = GW_TARGET_GET, .point = p->id });
         }
-        r = map_add(map, d->conf->send_interval_topic, interval);
-        return r < 0 ? r : map_add(map, d->conf->send_interval_topic_short, interval);
+        if (r == 0)
+                r = map_add(map, d->conf->send_interval_topic, &interval);
+        return r < 0 ? r : map_add(map, d->conf->send_interval_topic_short, &interval);
 }
 
 static int gw_map_build(struct conf *conf, struct gw_bus *buses, struct gw_target **map)
@@ -56,6 +89,12 @@ static int gw_map_build(struct conf *conf, struct gw_bus *buses, struct gw_targe
                         if (r < 0)
                                 return r;
                 }
+        }
+        for (size_t i = 0; i < conf->n_points; i++) {
+                int r = map_add_read_only(map, conf->points[i]);
+
+                if (r < 0)
+                        return r;
         }
         return 0;
 }
@@ -84,7 +123,8 @@ static int state_init_device(struct gw_device *d, const struct conf_device *conf
                 p->device = d;
                 p->due_us = CLOCK_NEVER_US;
                 p->value.number = (double)NAN;
-                d->has_object |= p->conf->payload == CONF_PAYLOAD_OBJECT;
+                if (p->conf->payload == CONF_PAYLOAD_OBJECT && !d->object_first)
+                        d->object_first = p->conf;
                 points[p->conf->id] = p;
         }
         return 0;

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-#include "mbgate/base/buf.h"
 #include "mbgate/base/clock.h"
 
 #include "gateway_private.h"
 #include "json.h"
 
-void gw_payload_plain(const struct gw_point *p, struct buf *out)
+uint64_t gw_fingerprint(const void *bytes, size_t n_bytes)
 {
-        buf_append(out, p->value.text);
+        const unsigned char *at = bytes;
+        uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+        for (size_t i = 0; i < n_bytes; i++)
+                hash = (hash ^ at[i]) * UINT64_C(0x100000001b3);
+        return hash;
 }
 
 /* A number and true/false stand as they are, a text or label as a string. */
@@ -29,4 +33,24 @@ void gw_payload_json(const struct gw_point *p, struct buf *out)
         gw_payload_value(&p->value, out);
         clock_format_rfc3339(p->value.wall_us, time);
         buf_printf(out, ",\"quality\":\"%s\",\"time\":\"%s\"}", quality_name(p->value.quality), time);
+}
+
+/* {"temp":21.5,"hum":48.1}: all points of the device that have this payload and were read. */
+void gw_payload_object(const struct gw_device *d, struct buf *out)
+{
+        char before = '{';
+
+        for (size_t i = 0; i < d->conf->n_points; i++) {
+                const struct gw_point *p = &d->points[i];
+
+                if (p->conf->payload != CONF_PAYLOAD_OBJECT || !p->value.is_known)
+                        continue;
+                buf_append_char(out, before);
+                before = ',';
+                gw_json_string(p->conf->name, out);
+                buf_append_char(out, ':');
+                gw_payload_value(&p->value, out);
+        }
+        if (before == ',')
+                buf_append_char(out, '}');
 }

@@ -17,7 +17,7 @@ static bool policy_has_changed(const struct conf_point *p, const struct policy_l
 {
         double difference;
 
-        if (now->text_hash == last->text_hash)
+        if (now->fingerprint == last->fingerprint)
                 return false;
         if (isnan(now->number) || isnan(last->number))
                 return true;

@@ -13,15 +13,15 @@
 struct policy_last {
         bool is_known;
         uint64_t at_us;
-        uint32_t text_hash;
-        double number; /* NaN: no number */
+        uint64_t fingerprint; /* of the text */
+        double number;        /* NaN: no number */
         enum quality quality;
 };
 
 /* The newest sample. */
 struct policy_now {
         uint64_t now_us;
-        uint32_t text_hash;
+        uint64_t fingerprint;
         double number;
         enum quality quality;
         bool on_demand;

@@ -1,76 +1,148 @@
 /* SPDX-License-Identifier: MIT */
 /* A new configuration: what kept its topic keeps its state, what is gone is cleared at the brokers. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "gateway_private.h"
 
-/* Old state by topic, for the time of a reload. */
-struct by_topic {
-        const char *topic;
-        struct gw_point *point; /* one of these */
+/* Topics of a kind are told apart from those of another: points of one object have ones that nobody uses. */
+enum thing_kind {
+        THING_POINT,
+        THING_DEVICE,
+        THING_OBJECT,
+        THING_BUS,
+        THING_KINDS,
+};
+
+/* An old thing by its topic, for the time of a reload. */
+struct thing {
+        const char *topic; /* of the old configuration */
+        struct gw_point *point;
         struct gw_device *device;
-        bool is_taken;
+        struct gw_bus *bus;
+        bool is_retained; /* brokers keep a message of its topic */
+        bool is_taken;    /* and go on doing so */
         UT_hash_handle hh;
 };
 
-static int index_add(struct by_topic **index, const char *topic, struct gw_point *p, struct gw_device *d)
-{
-        struct by_topic *e = calloc(1, sizeof(*e));
+struct index {
+        struct thing *things[THING_KINDS];
+};
 
-        if (!e)
-                return -1;
-        e->topic = topic;
-        e->point = p;
-        e->device = d;
-        HASH_ADD_KEYPTR(hh, *index, e->topic, strlen(e->topic), e);
-        return 0;
+static int index_add(struct index *index, enum thing_kind kind, const char *topic, const struct thing *init)
+{
+        struct thing *t = malloc(sizeof(*t));
+
+        if (!t)
+                return -ENOMEM;
+        *t = *init;
+        t->topic = topic;
+        HASH_ADD_KEYPTR(hh, index->things[kind], t->topic, strlen(t->topic), t);
+        if (gw_was_added(t))
+                return 0;
+        free(t);
+        return -ENOMEM;
 }
 
-static void index_free(struct by_topic *index)
+static void index_done(struct index *index)
 {
-        struct by_topic *e, *next;
+        for (size_t i = 0; i < THING_KINDS; i++) {
+                struct thing *t, *next;
 
-        HASH_ITER (hh, index, e, next) {
-                HASH_DEL(index, e);
-                free(e);
+                HASH_ITER (hh, index->things[i], t, next) {
+                        HASH_DEL(index->things[i], t);
+                        free(t);
+                }
         }
 }
 
-static int index_old(struct gateway *g, struct by_topic **index)
+/* Whether the point has a retained message of its own. */
+static bool point_is_retained(const struct conf_point *p)
+{
+        return p->retain && p->payload != CONF_PAYLOAD_OBJECT;
+}
+
+static int index_add_point(struct index *index, struct gw_point *p)
+{
+        return index_add(index, THING_POINT, p->conf->topic,
+                         &(struct thing){ .point = p, .is_retained = point_is_retained(p->conf) });
+}
+
+static int index_add_device(struct index *index, struct gw_device *d)
 {
         int r = 0;
 
-        for (size_t i = 0; i < g->conf->n_points && r == 0; i++)
-                r = index_add(index, g->points[i]->conf->topic, g->points[i], NULL);
-        for (size_t b = 0; b < g->conf->n_buses; b++) {
-                for (size_t d = 0; d < g->conf->buses[b].n_devices && r == 0; d++) {
-                        struct gw_device *device = &g->buses[b].devices[d];
+        for (size_t i = 0; i < d->conf->n_points && r == 0; i++)
+                r = index_add_point(index, &d->points[i]);
+        if (r == 0 && d->object_first)
+                r = index_add(index, THING_OBJECT, d->conf->topic,
+                              &(struct thing){ .is_retained = d->object_first->retain });
+        if (r == 0)
+                r = index_add(index, THING_DEVICE, d->conf->availability_topic,
+                              &(struct thing){ .device = d, .is_retained = true });
+        return r;
+}
 
-                        r = index_add(index, device->conf->availability_topic, NULL, device);
-                }
+static int index_old(struct gateway *g, struct index *index)
+{
+        int r = 0;
+
+        for (size_t b = 0; b < g->conf->n_buses && r == 0; b++) {
+                const struct conf_bus *bus = &g->conf->buses[b];
+
+                r = index_add(
+                        index, THING_BUS, bus->topic,
+                        &(struct thing){ .bus = &g->buses[b], .is_retained = bus->stats_interval_s > 0 });
+                for (size_t d = 0; d < bus->n_devices && r == 0; d++)
+                        r = index_add_device(index, &g->buses[b].devices[d]);
         }
         return r;
 }
 
-static struct by_topic *index_take(struct by_topic *index, const char *topic)
+/* The old thing of a topic; from now on it stands for the new one, which keeps its retained message or not.
+ */
+static struct thing *index_take(struct index *index, enum thing_kind kind, const char *topic,
+                                bool is_retained)
 {
-        struct by_topic *e = NULL;
+        struct thing *t = NULL;
 
-        HASH_FIND_STR(index, topic, e);
-        if (e)
-                e->is_taken = true;
-        return e;
+        HASH_FIND_STR(index->things[kind], topic, t);
+        if (t)
+                t->is_taken = is_retained;
+        return t;
 }
 
-/* The value goes on only if it still means the same. */
+static bool labels_equal(const struct value_format *a, const struct value_format *b)
+{
+        if (a->n_labels != b->n_labels)
+                return false;
+        for (size_t i = 0; i < a->n_labels; i++) {
+                if (a->labels[i].value != b->labels[i].value ||
+                    strcmp(a->labels[i].label, b->labels[i].label) != 0)
+                        return false;
+        }
+        return true;
+}
+
+/* Whether an old value is still one of this point: the same registers, read in the same way. */
+static bool point_means_the_same(const struct conf_point *a, const struct conf_point *b)
+{
+        const struct value_format *f = &a->format, *o = &b->format;
+
+        return a->area == b->area && a->address == b->address && a->device->unit_id == b->device->unit_id &&
+               f->type == o->type && f->order == o->order && f->length_bytes == o->length_bytes &&
+               f->has_bits == o->has_bits && f->bit_lo == o->bit_lo && f->bit_hi == o->bit_hi &&
+               !(f->scale < o->scale || f->scale > o->scale) &&
+               !(f->offset < o->offset || f->offset > o->offset) && f->decimals == o->decimals &&
+               labels_equal(f, o) && a->payload == b->payload;
+}
+
 static void point_inherit(struct gw_point *p, struct gw_point *old)
 {
-        const struct value_format *a = &p->conf->format, *b = &old->conf->format;
-
-        if (p->conf->area != old->conf->area || p->conf->address != old->conf->address ||
-            a->type != b->type || a->order != b->order || a->scale != b->scale || a->offset != b->offset ||
-            a->decimals != b->decimals || p->conf->payload != old->conf->payload)
+        p->retained_said = old->retained_said;
+        p->refused_said = old->refused_said;
+        if (!point_means_the_same(p->conf, old->conf))
                 return;
         p->value = old->value;
         old->value.text = NULL;
@@ -78,8 +150,6 @@ static void point_inherit(struct gw_point *p, struct gw_point *old)
         p->due_us = old->due_us;
         p->hold_us = old->hold_us;
         p->bad_said = old->bad_said;
-        p->retained_said = old->retained_said;
-        p->refused_said = old->refused_said;
 }
 
 static void device_inherit(struct gw_device *d, const struct gw_device *old)
@@ -91,81 +161,94 @@ static void device_inherit(struct gw_device *d, const struct gw_device *old)
         }
 }
 
-static void bus_inherit(struct gw_bus *b, const struct gateway *g)
+static void bus_inherit(struct gw_bus *b, const struct gw_bus *old)
 {
-        for (size_t i = 0; i < g->conf->n_buses; i++) {
-                const struct gw_bus *old = &g->buses[i];
+        b->port_known = old->port_known;
+        b->port_open = old->port_open;
+        memcpy(b->port_reason, old->port_reason, sizeof(b->port_reason));
+        b->stats_known = old->stats_known;
+        b->stats = old->stats;
+}
 
-                if (strcmp(old->conf->name, b->conf->name) != 0)
-                        continue;
-                b->port_known = old->port_known;
-                b->port_open = old->port_open;
-                memcpy(b->port_reason, old->port_reason, sizeof(b->port_reason));
-                b->stats_known = old->stats_known;
-                b->stats = old->stats;
+static void state_inherit_device(struct gw_device *d, struct index *index)
+{
+        struct thing *t = index_take(index, THING_DEVICE, d->conf->availability_topic, true);
+
+        if (t)
+                device_inherit(d, t->device);
+        if (d->object_first)
+                (void)index_take(index, THING_OBJECT, d->conf->topic, d->object_first->retain);
+        for (size_t i = 0; i < d->conf->n_points; i++) {
+                const struct conf_point *p = &d->conf->points[i];
+
+                t = index_take(index, THING_POINT, p->topic, point_is_retained(p));
+                if (t)
+                        point_inherit(&d->points[i], t->point);
         }
 }
 
-static void state_inherit(const struct gateway *g, struct conf *conf, struct gw_bus *buses,
-                          struct gw_point **points, struct by_topic *index)
+static void state_inherit(struct gw_bus *buses, const struct conf *conf, struct index *index)
 {
-        for (size_t i = 0; i < conf->n_points; i++) {
-                struct by_topic *e = index_take(index, conf->points[i]->topic);
-
-                if (e && e->point)
-                        point_inherit(points[i], e->point);
-        }
         for (size_t b = 0; b < conf->n_buses; b++) {
-                bus_inherit(&buses[b], g);
-                for (size_t d = 0; d < conf->buses[b].n_devices; d++) {
-                        struct by_topic *e = index_take(index, buses[b].devices[d].conf->availability_topic);
+                const struct conf_bus *bus = &conf->buses[b];
+                struct thing *t = index_take(index, THING_BUS, bus->topic, bus->stats_interval_s > 0);
 
-                        if (e && e->device)
-                                device_inherit(&buses[b].devices[d], e->device);
-                }
+                if (t)
+                        bus_inherit(&buses[b], t->bus);
+                for (size_t d = 0; d < bus->n_devices; d++)
+                        state_inherit_device(&buses[b].devices[d], index);
         }
 }
 
 /* An empty retained message removes what a broker keeps: MQTT 5.0 §3.3.1.3. */
-static void clear_what_is_gone(struct gateway *g, struct by_topic *index)
+static void clear_what_is_gone(struct gateway *g, struct index *index)
 {
-        struct by_topic *e, *next;
+        for (size_t i = 0; i < THING_KINDS; i++) {
+                struct thing *t, *next;
 
-        HASH_ITER (hh, index, e, next) {
-                if (!e->is_taken && (e->device || e->point->conf->retain))
-                        gw_publish_text(g, e->topic, "", true, NULL);
+                HASH_ITER (hh, index->things[i], t, next) {
+                        if (t->is_retained && !t->is_taken)
+                                gw_publish_state(g, t->topic, "", NULL);
+                }
         }
 }
 
 /* Links read their settings from the configuration they were added under, until the caller adds them again.
  */
-static int links_follow(struct gateway *g)
+static void links_follow(struct gateway *g)
 {
-        int r = 0;
+        for (struct gw_link *l = g->links; l; l = l->next) {
+                struct log_fields fields = { .link = l->link->name };
+                int r = gw_subscribe_all(g, l);
 
-        for (struct gw_link *l = g->links; l && r == 0; l = l->next)
-                r = gw_subscribe_all(g, l);
-        return r;
+                fields.error = -r;
+                if (r < 0)
+                        log_error(&fields, "link %s: not all commands are subscribed to: %s", l->link->name,
+                                  strerror(-r));
+        }
 }
 
 int gateway_reconfigure(struct gateway *g, struct conf *conf)
 {
-        struct by_topic *index = NULL;
-        struct gw_target *map = NULL;
+        struct index index = { .things = { NULL } };
+        struct gw_target *map;
         struct gw_point **points;
         struct gw_bus *buses;
         int r;
 
-        r = gw_state_new(conf, &buses, &points, &map);
-        if (r < 0)
+        r = index_old(g, &index);
+        if (r == 0)
+                r = gw_state_new(conf, &buses, &points, &map);
+        if (r < 0) {
+                index_done(&index);
                 return r;
+        }
         for (uint32_t i = 0; i < g->conf->n_buses; i++)
                 gateway_set_bus(g, i, NULL);
-        if (index_old(g, &index) == 0) {
-                state_inherit(g, conf, buses, points, index);
-                clear_what_is_gone(g, index);
-        }
-        index_free(index);
+        gw_objects_flush(g);
+        state_inherit(buses, conf, &index);
+        clear_what_is_gone(g, &index);
+        index_done(&index);
         gw_state_free(g->conf, g->buses, g->points, g->map);
         conf_unref(g->conf);
         g->conf = conf_ref(conf);
@@ -173,5 +256,6 @@ int gateway_reconfigure(struct gateway *g, struct conf *conf)
         g->points = points;
         g->map = map;
         gw_wake_at(g, loop_now_us(g->loop));
-        return links_follow(g);
+        links_follow(g);
+        return 0;
 }

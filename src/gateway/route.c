@@ -4,10 +4,12 @@
 #include <string.h>
 
 #include "mbgate/base/clock.h"
-#include "mbgate/base/text.h"
 #include "mbgate/codec/topic.h"
 
 #include "gateway_private.h"
+
+/* Forms of one publication that are kept at a time: prefixes, QoS and retain of links differ seldom. */
+#define ROUTE_FORMS 4
 
 static bool route_link_wants(const struct gw_link *l, const char *topic)
 {
@@ -22,27 +24,49 @@ static bool route_link_wants(const struct gw_link *l, const char *topic)
         return false;
 }
 
-/* Whether the payload is what this link has last sent to the topic; notes it if not. Without memory: it is
- * not. */
+static struct gw_sent *route_sent_new(struct gw_link *l, const char *topic, size_t n)
+{
+        struct gw_sent *s = malloc(sizeof(*s) + n + 1);
+
+        if (!s)
+                return NULL;
+        memcpy(s->topic, topic, n + 1);
+        HASH_ADD(hh, l->sent, topic, n, s);
+        if (gw_was_added(s))
+                return s;
+        free(s);
+        return NULL;
+}
+
+/* Notes what a link is sent; whether it was sent the same before. Without memory: it was not. */
 static bool route_is_repeated(struct gw_link *l, const struct gw_publication *p)
 {
-        uint32_t hash = text_hash(p->payload, p->payload_bytes);
+        uint64_t fingerprint = gw_fingerprint(p->payload, p->payload_bytes);
         size_t n = strlen(p->topic);
         struct gw_sent *s = NULL;
 
         HASH_FIND(hh, l->sent, p->topic, n, s);
-        if (s && s->payload_hash == hash && s->payload_bytes == p->payload_bytes)
+        if (s && s->fingerprint == fingerprint && s->payload_bytes == p->payload_bytes)
                 return true;
-        if (!s) {
-                s = malloc(sizeof(*s) + n + 1);
-                if (!s)
-                        return false;
-                memcpy(s->topic, p->topic, n + 1);
-                HASH_ADD(hh, l->sent, topic, n, s);
+        if (!s)
+                s = route_sent_new(l, p->topic, n);
+        if (s) {
+                s->fingerprint = fingerprint;
+                s->payload_bytes = p->payload_bytes;
         }
-        s->payload_hash = hash;
-        s->payload_bytes = p->payload_bytes;
         return false;
+}
+
+/* What the link could not take must not be held for sent. */
+static void route_forget(struct gw_link *l, const char *topic)
+{
+        struct gw_sent *s = NULL;
+
+        HASH_FIND(hh, l->sent, topic, strlen(topic), s);
+        if (s) {
+                HASH_DEL(l->sent, s);
+                free(s);
+        }
 }
 
 void gw_sent_free(struct gw_link *l)
@@ -104,54 +128,80 @@ static int route_message_new(const struct gw_publication *p, const struct route_
         return message_new(&init, ret);
 }
 
-/* One message serves all links that want it in the same form, as long as they follow each other. */
-void gw_publish(struct gateway *g, const struct gw_publication *p, struct gw_link *only)
+/* Messages made for one publication: links that want the same form share one. */
+struct route_made {
+        struct route_form forms[ROUTE_FORMS];
+        struct message *messages[ROUTE_FORMS];
+        size_t n;
+};
+
+static struct message *route_message(struct route_made *made, const struct gw_publication *p,
+                                     const struct route_form *form)
 {
-        CLEANUP(message_unrefp)
-        struct message *m = NULL;
-        struct route_form form = { .prefix = "" };
-
-        for (struct gw_link *l = g->links; l; l = l->next) {
-                struct route_form wanted = route_form(l, p);
-
-                if ((only && l != only) || !route_link_wants(l, p->topic))
-                        continue;
-                if (l->conf && l->conf->on_change && p->is_state && route_is_repeated(l, p) && !p->is_forced)
-                        continue;
-                if (!m || !route_form_equal(&form, &wanted)) {
-                        m = message_unref(m);
-                        form = wanted;
-                        if (route_message_new(p, &form, &m) < 0)
-                                return;
-                }
-                /* A full queue is counted by the link, which says it. */
-                int r = link_publish(l->link, m);
-                (void)r;
+        for (size_t i = 0; i < made->n; i++) {
+                if (route_form_equal(&made->forms[i], form))
+                        return made->messages[i];
         }
+        if (made->n == ROUTE_FORMS)
+                made->messages[--made->n] = message_unref(made->messages[ROUTE_FORMS - 1]);
+        if (route_message_new(p, form, &made->messages[made->n]) < 0)
+                return NULL;
+        made->forms[made->n] = *form;
+        return made->messages[made->n++];
 }
 
-void gw_publish_text(struct gateway *g, const char *topic, const char *text, bool retain,
-                     struct gw_link *only)
+/* Whether a link is to have a publication now. */
+static bool route_goes_to(struct gw_link *l, const struct gw_publication *p, const struct route_form *form)
 {
-        struct gw_publication p = {
-                .topic = topic,
-                .payload = text,
-                .payload_bytes = strlen(text),
-                .qos = 1,
-                .retain = retain,
-                .is_state = retain,
-                .is_forced = true,
-        };
+        if (!p->ignores_masks && p->also != l->link && !route_link_wants(l, p->topic))
+                return false;
+        /* Nothing is retained there: nothing to remove. */
+        if (p->retain && !form->retain && p->payload_bytes == 0)
+                return false;
+        return !(l->conf && l->conf->on_change && p->is_state) || !route_is_repeated(l, p) || p->is_forced;
+}
 
-        gw_publish(g, &p, only);
+void gw_publish(struct gateway *g, const struct gw_publication *p, struct gw_link *only)
+{
+        struct route_made made = { .n = 0 };
+
+        for (struct gw_link *l = g->links; l; l = l->next) {
+                struct route_form form = route_form(l, p);
+                struct message *m;
+
+                if ((only && l != only) || !route_goes_to(l, p, &form))
+                        continue;
+                m = route_message(&made, p, &form);
+                /* A full queue is counted by the link, which says it. */
+                if (!m || link_publish(l->link, m) < 0)
+                        route_forget(l, p->topic);
+        }
+        while (made.n > 0)
+                message_unref(made.messages[--made.n]);
+}
+
+void gw_publish_state(struct gateway *g, const char *topic, const char *text, struct gw_link *only)
+{
+        gw_publish(g,
+                   &(struct gw_publication){
+                           .topic = topic,
+                           .payload = text,
+                           .payload_bytes = strlen(text),
+                           .qos = 1,
+                           .retain = true,
+                           .is_state = true,
+                           .is_forced = true,
+                   },
+                   only);
 }
 
 void gw_respond(struct gw_link *l, const struct message *request, const char *json)
 {
         CLEANUP(message_unrefp)
         struct message *m = NULL;
+        const char *topic = request->response_topic;
         struct message_init init = {
-                .topic = request->response_topic,
+                .topic = topic,
                 .payload = json,
                 .payload_bytes = strlen(json),
                 .qos = request->qos,
@@ -159,9 +209,10 @@ void gw_respond(struct gw_link *l, const struct message *request, const char *js
                 .correlation_bytes = request->correlation_bytes,
                 .made_us = clock_monotonic_us(),
         };
+        int r = 0;
 
-        if (message_new(&init, &m) == 0) {
-                int r = link_publish(l->link, m);
-                (void)r;
-        }
+        /* A broker hangs up on who publishes to a wildcard: MQTT 5.0 §3.3.2.1. */
+        if (topic && topic_is_name(topic, strlen(topic)) && message_new(&init, &m) == 0)
+                r = link_publish(l->link, m);
+        (void)r; /* a full queue is counted by the link, which says it */
 }

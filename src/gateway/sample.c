@@ -3,12 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mbgate/base/buf.h"
 #include "mbgate/base/clock.h"
-#include "mbgate/base/text.h"
 
 #include "gateway_private.h"
-#include "json.h"
+
+/* What is due of a point whose write is under way waits this long. */
+#define UNSETTLED_PAUSE_US (100 * USEC_PER_MSEC)
 
 static bool format_has_label(const struct value_format *f, const char *text)
 {
@@ -19,7 +19,7 @@ static bool format_has_label(const struct value_format *f, const char *text)
         return false;
 }
 
-/* Keeps the text; without memory the old one stays, which is said to be the newest nowhere. */
+/* false: no memory; the old text stays. */
 static bool value_set_text(struct gw_value *v, const struct buf *text)
 {
         if (text->len_bytes >= v->text_size) {
@@ -32,23 +32,28 @@ static bool value_set_text(struct gw_value *v, const struct buf *text)
                 v->text_size = size;
         }
         memcpy(v->text, text->data, text->len_bytes + 1);
+        v->fingerprint = gw_fingerprint(text->data, text->len_bytes);
         return true;
 }
 
-static void value_take(struct gw_point *p, const struct sample *s, int64_t wall_us)
+static void value_take(struct gw_point *p, const struct sample *s, const struct bus_samples *from)
 {
         char text[GW_PAYLOAD_BYTES];
         struct buf b = BUF_ON(text);
         struct gw_value *v = &p->value;
 
         v->quality = s->quality;
-        v->wall_us = wall_us;
+        v->wall_us = from->wall_us;
+        v->began_us = from->began_us;
         v->is_known = true;
         if (s->quality != QUALITY_GOOD)
                 return;
         value_print(&p->conf->format, &s->value, &b);
-        if (!value_set_text(v, &b))
+        if (b.overflowed || !value_set_text(v, &b)) {
+                v->quality = QUALITY_BAD; /* a label beyond all measure, or no memory: no value is not a wrong
+                                             one */
                 return;
+        }
         v->kind = s->value.kind;
         v->number = value_as_double(&s->value);
         v->is_label = format_has_label(&p->conf->format, v->text);
@@ -71,48 +76,16 @@ static void point_say_quality(struct gw_point *p)
                 log_info(&fields, "device %s: %s: has a value again", d->name, p->conf->name);
 }
 
-static struct policy_now point_now(const struct gw_point *p, uint64_t now_us, bool on_demand)
-{
-        const struct gw_value *v = &p->value;
-
-        return (struct policy_now){
-                .now_us = now_us,
-                .text_hash = v->text ? text_hash(v->text, strlen(v->text)) : 0,
-                .number = v->number,
-                .quality = v->quality,
-                .on_demand = on_demand,
-                .is_paced = p->device->send_interval_s > 0,
-        };
-}
-
 static void point_note_published(struct gw_point *p, uint64_t now_us)
 {
-        struct policy_now now = point_now(p, now_us, false);
-
         p->last = (struct policy_last){
                 .is_known = true,
                 .at_us = now_us,
-                .text_hash = now.text_hash,
-                .number = now.number,
-                .quality = now.quality,
+                .fingerprint = p->value.fingerprint,
+                .number = p->value.number,
+                .quality = p->value.quality,
         };
         p->due_us = CLOCK_NEVER_US;
-}
-
-static void publish_payload(struct gateway *g, const struct gw_point *p, const struct buf *payload,
-                            struct gw_link *only)
-{
-        struct gw_publication publication = {
-                .topic = p->conf->topic,
-                .payload = payload->data,
-                .payload_bytes = payload->len_bytes,
-                .qos = p->conf->qos,
-                .retain = p->conf->retain,
-                .is_state = true,
-                .is_forced = only != NULL,
-        };
-
-        gw_publish(g, &publication, only);
 }
 
 void gw_publish_point_to(struct gateway *g, struct gw_point *p, struct gw_link *only)
@@ -120,79 +93,124 @@ void gw_publish_point_to(struct gateway *g, struct gw_point *p, struct gw_link *
         char text[GW_PAYLOAD_BYTES];
         struct buf b = BUF_ON(text);
 
-        switch (p->conf->payload) {
-        case CONF_PAYLOAD_PLAIN:
-                if (p->value.quality != QUALITY_GOOD || !p->value.text)
-                        return;
-                gw_payload_plain(p, &b);
-                break;
-        case CONF_PAYLOAD_JSON: gw_payload_json(p, &b); break;
-        case CONF_PAYLOAD_OBJECT: p->device->object_due = true; return;
-        }
-        publish_payload(g, p, &b, only);
-}
-
-/* {"temp":21.5,"hum":48.1}: all points of the device that have this payload, as many as fit into 64 kB. */
-void gw_publish_object_to(struct gateway *g, struct gw_device *d, struct gw_link *only)
-{
-        size_t size = 4 + d->conf->n_points * GW_PAYLOAD_BYTES / 4;
-        CLEANUP(cleanup_free)
-        char *text = malloc(size);
-        const struct conf_point *first = NULL;
-        struct buf b;
-
-        if (!text)
-                return;
-        b = buf_on(text, size);
-        for (size_t i = 0; i < d->conf->n_points; i++) {
-                const struct gw_point *p = &d->points[i];
-
-                if (p->conf->payload != CONF_PAYLOAD_OBJECT || !p->value.is_known)
-                        continue;
-                buf_append_char(&b, first ? ',' : '{');
-                first = first ? first : p->conf;
-                gw_json_string(p->conf->name, &b);
-                buf_append_char(&b, ':');
-                gw_payload_value(&p->value, &b);
-        }
-        buf_append_char(&b, '}');
-        if (!first || b.overflowed)
+        if (p->conf->payload == CONF_PAYLOAD_JSON)
+                gw_payload_json(p, &b);
+        else if (p->value.quality == QUALITY_GOOD && p->value.text)
+                buf_append(&b, p->value.text);
+        else
                 return;
         gw_publish(g,
                    &(struct gw_publication){
-                           .topic = d->conf->topic,
+                           .topic = p->conf->topic,
                            .payload = b.data,
                            .payload_bytes = b.len_bytes,
-                           .qos = first->qos,
-                           .retain = first->retain,
+                           .qos = p->conf->qos,
+                           .retain = p->conf->retain,
                            .is_state = true,
                            .is_forced = only != NULL,
                    },
                    only);
 }
 
-void gw_publish_point(struct gateway *g, struct gw_point *p, uint64_t now_us)
+/* Writes the object into the gateway's own room, which grows as it must. */
+static bool object_write(struct gateway *g, const struct gw_device *d, struct buf *ret)
 {
-        gw_publish_point_to(g, p, NULL);
+        for (;;) {
+                size_t size = g->object_size ? 2 * g->object_size : GW_PAYLOAD_BYTES;
+                char *bigger;
+
+                if (g->object_text) {
+                        *ret = buf_on(g->object_text, g->object_size);
+                        gw_payload_object(d, ret);
+                        if (!ret->overflowed)
+                                return ret->len_bytes > 0;
+                }
+                bigger = size <= GW_OBJECT_BYTES_MAX ? realloc(g->object_text, size) : NULL;
+                if (!bigger)
+                        return false;
+                g->object_text = bigger;
+                g->object_size = size;
+        }
+}
+
+void gw_publish_object_to(struct gateway *g, struct gw_device *d, struct gw_link *only)
+{
+        struct buf b;
+
+        if (!d->object_first || !object_write(g, d, &b))
+                return;
+        gw_publish(g,
+                   &(struct gw_publication){
+                           .topic = d->conf->topic,
+                           .payload = b.data,
+                           .payload_bytes = b.len_bytes,
+                           .qos = d->object_first->qos,
+                           .retain = d->object_first->retain,
+                           .is_state = true,
+                           .is_forced = only != NULL,
+                   },
+                   only);
+}
+
+/* At the end of this turn of the loop: one object for all points that a reply brings. */
+static void object_soon(struct gateway *g, struct gw_device *d, uint64_t now_us)
+{
+        if (d->object_due)
+                return;
+        d->object_due = true;
+        d->next_object = g->objects_due;
+        g->objects_due = d;
+        gw_wake_at(g, now_us);
+}
+
+void gw_objects_flush(struct gateway *g)
+{
+        while (g->objects_due) {
+                struct gw_device *d = g->objects_due;
+
+                g->objects_due = d->next_object;
+                d->object_due = false;
+                gw_publish_object_to(g, d, NULL);
+        }
+}
+
+void gw_device_wake_at(struct gateway *g, struct gw_device *d, uint64_t at_us)
+{
+        d->next_us = MBGATE_MIN(d->next_us, at_us);
+        gw_wake_at(g, at_us);
+}
+
+static void publish_point(struct gateway *g, struct gw_point *p, uint64_t now_us)
+{
+        if (p->conf->payload == CONF_PAYLOAD_OBJECT)
+                object_soon(g, p->device, now_us);
+        else
+                gw_publish_point_to(g, p, NULL);
         point_note_published(p, now_us);
-        if (p->device->object_due)
-                gw_wake_at(g, now_us);
-        gw_wake_at(g, policy_repeat_us(p->conf, &p->last));
+        if (p->device->send_interval_s == 0)
+                gw_device_wake_at(g, p->device, policy_repeat_us(p->conf, &p->last));
 }
 
 static void point_judge(struct gateway *g, struct gw_point *p, uint64_t now_us, bool on_demand)
 {
-        struct policy_now now = point_now(p, now_us, on_demand);
+        struct policy_now now = {
+                .now_us = now_us,
+                .fingerprint = p->value.fingerprint,
+                .number = p->value.number,
+                .quality = p->value.quality,
+                .on_demand = on_demand,
+                .is_paced = p->device->send_interval_s > 0,
+        };
 
         switch (policy_judge(p->conf, &p->last, &now, &p->due_us)) {
-        case POLICY_SILENT: return;
-        case POLICY_NOW: gw_publish_point(g, p, now_us); return;
-        case POLICY_LATER: gw_wake_at(g, p->due_us); return;
+        case POLICY_SILENT: p->due_us = CLOCK_NEVER_US; return; /* what waited has been taken back */
+        case POLICY_NOW: publish_point(g, p, now_us); return;
+        case POLICY_LATER: gw_device_wake_at(g, p->device, p->due_us); return;
         }
 }
 
 /* Whether a read began before the last write of the point was done: then it shows what was. */
-static bool sample_is_older_than_write(const struct gw_point *p, uint64_t began_us)
+static bool point_is_older_than_write(const struct gw_point *p, uint64_t began_us)
 {
         return p->n_writes > 0 || began_us < p->hold_us;
 }
@@ -205,10 +223,12 @@ void gw_on_samples(struct gateway *g, const struct bus_samples *samples)
                 const struct sample *s = &samples->samples[i];
                 struct gw_point *p = s->point < g->conf->n_points ? g->points[s->point] : NULL;
 
-                if (!p || sample_is_older_than_write(p, samples->began_us))
+                if (!p)
                         continue;
                 gw_set_device_status(g, p->device, DEVICE_ONLINE);
-                value_take(p, s, samples->wall_us);
+                if (point_is_older_than_write(p, samples->began_us))
+                        continue;
+                value_take(p, s, samples);
                 point_say_quality(p);
                 point_judge(g, p, now_us, samples->on_demand);
                 if (samples->on_demand)
@@ -230,45 +250,59 @@ void gw_points_became_stale(struct gateway *g, struct gw_device *d)
         }
 }
 
+/* All points with their newest values; what a write has made old comes with its read-back. */
 static void device_send_all(struct gateway *g, struct gw_device *d, uint64_t now_us)
 {
         for (size_t i = 0; i < d->conf->n_points; i++) {
-                if (d->points[i].value.is_known && d->points[i].n_writes == 0)
-                        gw_publish_point(g, &d->points[i], now_us);
+                struct gw_point *p = &d->points[i];
+
+                if (p->value.is_known && !point_is_older_than_write(p, p->value.began_us))
+                        publish_point(g, p, now_us);
         }
 }
 
-static void point_tick(struct gateway *g, struct gw_point *p, uint64_t now_us, uint64_t *next_us)
+static void device_tick_paced(struct gateway *g, struct gw_device *d, uint64_t now_us)
+{
+        uint64_t interval_us = d->send_interval_s * USEC_PER_SEC;
+
+        if (now_us >= d->send_due_us) {
+                if (d->send_due_us > 0 && d->status == DEVICE_ONLINE)
+                        device_send_all(g, d, now_us);
+                /* Without drift, and without a burst for what was missed. */
+                d->send_due_us += interval_us;
+                if (d->send_due_us <= now_us)
+                        d->send_due_us = now_us + interval_us;
+        }
+        gw_device_wake_at(g, d, d->send_due_us);
+}
+
+static void point_tick(struct gateway *g, struct gw_point *p, uint64_t now_us)
 {
         uint64_t due_us = MBGATE_MIN(p->due_us, policy_repeat_us(p->conf, &p->last));
 
-        if (due_us <= now_us && p->device->status != DEVICE_OFFLINE) {
-                gw_publish_point(g, p, now_us);
-                due_us = policy_repeat_us(p->conf, &p->last);
-        } else if (due_us <= now_us) {
-                due_us = p->due_us = CLOCK_NEVER_US;
+        if (due_us > now_us) {
+                gw_device_wake_at(g, p->device, due_us);
+                return;
         }
-        *next_us = MBGATE_MIN(*next_us, due_us);
+        if (p->device->status == DEVICE_OFFLINE)
+                p->due_us = CLOCK_NEVER_US; /* its first value after that goes out at once */
+        else if (point_is_older_than_write(p, p->value.began_us))
+                gw_device_wake_at(g, p->device, now_us + UNSETTLED_PAUSE_US);
+        else
+                publish_point(g, p, now_us);
 }
 
-void gw_device_tick(struct gateway *g, struct gw_device *d, uint64_t now_us, uint64_t *next_us)
+void gw_device_tick(struct gateway *g, struct gw_device *d, uint64_t now_us)
 {
+        if (now_us < d->next_us) {
+                gw_wake_at(g, d->next_us);
+                return;
+        }
+        d->next_us = CLOCK_NEVER_US;
         if (d->send_interval_s > 0) {
-                if (now_us >= d->send_due_us) {
-                        if (d->send_due_us > 0 && d->status == DEVICE_ONLINE)
-                                device_send_all(g, d, now_us);
-                        /* Without drift, and without a burst for what was missed. */
-                        d->send_due_us += d->send_interval_s * USEC_PER_SEC;
-                        if (d->send_due_us <= now_us)
-                                d->send_due_us = now_us + d->send_interval_s * USEC_PER_SEC;
-                }
-                *next_us = MBGATE_MIN(*next_us, d->send_due_us);
-        } else {
-                for (size_t i = 0; i < d->conf->n_points; i++)
-                        point_tick(g, &d->points[i], now_us, next_us);
+                device_tick_paced(g, d, now_us);
+                return;
         }
-        if (d->object_due) {
-                d->object_due = false;
-                gw_publish_object_to(g, d, NULL);
-        }
+        for (size_t i = 0; i < d->conf->n_points; i++)
+                point_tick(g, &d->points[i], now_us);
 }

@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "mbgate/base/buf.h"
-
 #include "gateway_private.h"
 #include "json.h"
 
@@ -29,9 +27,26 @@ static void publish_availability(struct gateway *g, const struct gw_device *d, s
 {
         if (d->status == DEVICE_UNKNOWN)
                 return;
-        gw_publish_text(g, d->conf->availability_topic,
-                        d->status == DEVICE_ONLINE && !g->is_stopping ? STATUS_ONLINE : STATUS_OFFLINE, true,
-                        only);
+        gw_publish_state(g, d->conf->availability_topic,
+                         d->status == DEVICE_ONLINE && !g->is_stopping ? STATUS_ONLINE : STATUS_OFFLINE,
+                         only);
+}
+
+/* Goes where the will goes: to every link, whatever its masks say. Else "offline" would stay for ever. */
+static void publish_status(struct gateway *g, const char *text, struct gw_link *only)
+{
+        gw_publish(g,
+                   &(struct gw_publication){
+                           .topic = g->conf->gateway.status_topic,
+                           .payload = text,
+                           .payload_bytes = strlen(text),
+                           .qos = 1,
+                           .retain = true,
+                           .is_state = true,
+                           .is_forced = true,
+                           .ignores_masks = true,
+                   },
+                   only);
 }
 
 void gw_set_device_status(struct gateway *g, struct gw_device *d, enum device_status status)
@@ -83,23 +98,18 @@ void gw_on_stats(struct gateway *g, const struct bus_stats_mail *mail)
 /* Current values of one device to one link that has just come. */
 static void publish_values(struct gateway *g, struct gw_device *d, struct gw_link *only)
 {
-        bool was_due = d->object_due;
-
         for (size_t i = 0; i < d->conf->n_points; i++) {
-                if (d->points[i].value.is_known)
+                if (d->points[i].value.is_known && d->points[i].conf->payload != CONF_PAYLOAD_OBJECT)
                         gw_publish_point_to(g, &d->points[i], only);
         }
-        if (d->object_due)
-                gw_publish_object_to(g, d, only);
-        d->object_due = was_due;
+        gw_publish_object_to(g, d, only);
 }
 
 void gw_publish_all_status(struct gateway *g, struct gw_link *only)
 {
         bool with_values = !only || !only->conf || only->conf->publish_on_connect;
 
-        gw_publish_text(g, g->conf->gateway.status_topic, g->is_stopping ? STATUS_OFFLINE : STATUS_ONLINE,
-                        true, only);
+        publish_status(g, g->is_stopping ? STATUS_OFFLINE : STATUS_ONLINE, only);
         for (size_t b = 0; b < g->conf->n_buses; b++) {
                 publish_bus(g, &g->buses[b], only);
                 for (size_t d = 0; d < g->conf->buses[b].n_devices; d++) {
@@ -114,7 +124,8 @@ void gw_publish_offline(struct gateway *g)
 {
         for (size_t b = 0; b < g->conf->n_buses; b++) {
                 for (size_t d = 0; d < g->conf->buses[b].n_devices; d++)
-                        publish_availability(g, &g->buses[b].devices[d], NULL);
+                        gw_publish_state(g, g->conf->buses[b].devices[d].availability_topic, STATUS_OFFLINE,
+                                         NULL);
         }
-        gw_publish_text(g, g->conf->gateway.status_topic, STATUS_OFFLINE, true, NULL);
+        publish_status(g, STATUS_OFFLINE, NULL);
 }

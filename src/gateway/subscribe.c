@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mbgate/base/buf.h"
 #include "mbgate/codec/topic.h"
 
 #include "gateway_private.h"
@@ -72,8 +71,9 @@ static void filter_add_wild(struct filter_set *s, const char *base, const char *
 {
         char text[GW_TOPIC_BYTES];
         struct buf b = BUF_ON(text);
+        size_t n = strlen(base);
 
-        buf_printf(&b, "%s/%s", base, rest);
+        buf_printf(&b, "%s%s%s", base, n > 0 && base[n - 1] == '/' ? "" : "/", rest);
         if (!b.overflowed)
                 filter_add(s, text);
         s->n_wild = s->n;
@@ -113,8 +113,10 @@ static int filters_collect(struct gateway *g, const struct gw_link *l, struct fi
         filter_add_wild(s, g->conf->gateway.name, "+/+/set");
         filter_add_wild(s, g->conf->gateway.name, "+/+/get");
         filter_add_devices(s, g->conf);
-        HASH_ITER (hh, g->map, t, next)
-                filter_add(s, t->topic);
+        HASH_ITER (hh, g->map, t, next) {
+                if (t->topic != t->own_topic)
+                        filter_add(s, t->topic);
+        }
         return s->r;
 }
 
