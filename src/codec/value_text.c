@@ -13,6 +13,7 @@
 #define DIGITS_OF_DECIMAL 15 /* decimals of so many digits survive a double (DBL_DIG) */
 #define DIGITS_OF_DOUBLE  17 /* doubles survive decimals of so many digits */
 #define EXACT_REAL_MAX    1e15
+#define INT64_MIN_REAL    (-9223372036854775808.0)
 
 /* 0.d₁d₂…dₙ × 10^point, without a locale. */
 struct value_decimal {
@@ -245,12 +246,17 @@ static int value_literal_to_real(const struct value_literal *l, struct value *re
 static int value_parse_number(const char *text, size_t n, struct value *ret)
 {
         struct value_literal literal;
+        int r;
 
         if (!value_scan_literal(text, n, &literal))
                 return VALUE_E_UNREADABLE;
         if (literal.is_integer && value_literal_to_integer(&literal, ret))
                 return 0;
-        return value_literal_to_real(&literal, ret);
+        r = value_literal_to_real(&literal, ret);
+        /* A whole number just below −2⁶³ must not be rounded up to what an int64 can hold. */
+        if (r == 0 && literal.is_integer && literal.negative && ret->r >= INT64_MIN_REAL)
+                ret->r = nextafter(INT64_MIN_REAL, -INFINITY);
+        return r;
 }
 
 static bool value_parse_label(const struct value_format *f, const char *text, size_t n, struct value *ret)
