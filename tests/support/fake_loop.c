@@ -33,9 +33,9 @@ struct loop_signal {
 
 struct loop {
         uint64_t now_us;
-        struct loop_io *ios[SOURCES_MAX];
-        struct loop_timer *timers[SOURCES_MAX];
-        struct loop_signal *signals[SOURCES_MAX];
+        void *ios[SOURCES_MAX]; /* struct loop_io */
+        void *timers[SOURCES_MAX];
+        void *signals[SOURCES_MAX];
         unsigned n_wakes;
         bool has_exit;
         int code;
@@ -81,8 +81,12 @@ static void source_free(void **slots, void *source)
 int loop_add_io(struct loop *loop, int fd, uint32_t events, loop_io_fn fn, void *user,
                 struct loop_io **ret_io)
 {
-        *ret_io = source_new((void **)loop->ios, sizeof(**ret_io));
-        **ret_io = (struct loop_io){ loop, fd, events, fn, user };
+        struct loop_io *source = source_new(loop->ios, sizeof(*source));
+
+        if (!source)
+                return -ENOMEM;
+        *source = (struct loop_io){ loop, fd, events, fn, user };
+        *ret_io = source;
         return 0;
 }
 
@@ -95,14 +99,18 @@ int loop_io_set_events(struct loop_io *io, uint32_t events)
 struct loop_io *loop_io_free(struct loop_io *io)
 {
         if (io)
-                source_free((void **)io->loop->ios, io);
+                source_free(io->loop->ios, io);
         return NULL;
 }
 
 int loop_add_timer(struct loop *loop, loop_timer_fn fn, void *user, struct loop_timer **ret_timer)
 {
-        *ret_timer = source_new((void **)loop->timers, sizeof(**ret_timer));
-        **ret_timer = (struct loop_timer){ loop, CLOCK_NEVER_US, fn, user };
+        struct loop_timer *source = source_new(loop->timers, sizeof(*source));
+
+        if (!source)
+                return -ENOMEM;
+        *source = (struct loop_timer){ loop, CLOCK_NEVER_US, fn, user };
+        *ret_timer = source;
         return 0;
 }
 
@@ -114,22 +122,26 @@ void loop_timer_set(struct loop_timer *timer, uint64_t at_us)
 struct loop_timer *loop_timer_free(struct loop_timer *timer)
 {
         if (timer)
-                source_free((void **)timer->loop->timers, timer);
+                source_free(timer->loop->timers, timer);
         return NULL;
 }
 
 int loop_add_signal(struct loop *loop, int signo, loop_signal_fn fn, void *user,
                     struct loop_signal **ret_signal)
 {
-        *ret_signal = source_new((void **)loop->signals, sizeof(**ret_signal));
-        **ret_signal = (struct loop_signal){ loop, signo, fn, user };
+        struct loop_signal *source = source_new(loop->signals, sizeof(*source));
+
+        if (!source)
+                return -ENOMEM;
+        *source = (struct loop_signal){ loop, signo, fn, user };
+        *ret_signal = source;
         return 0;
 }
 
 struct loop_signal *loop_signal_free(struct loop_signal *signal)
 {
         if (signal)
-                source_free((void **)signal->loop->signals, signal);
+                source_free(signal->loop->signals, signal);
         return NULL;
 }
 
