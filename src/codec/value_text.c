@@ -255,7 +255,7 @@ static int value_parse_number(const char *text, size_t n, struct value *ret)
         r = value_literal_to_real(&literal, ret);
         /* A whole number just below −2⁶³ must not be rounded up to what an int64 can hold. */
         if (r == 0 && literal.is_integer && literal.negative && ret->r >= INT64_MIN_REAL)
-                ret->r = nextafter(INT64_MIN_REAL, -INFINITY);
+                ret->r = nextafter(INT64_MIN_REAL, -HUGE_VAL);
         return r;
 }
 

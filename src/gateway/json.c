@@ -26,11 +26,30 @@ static void json_append(json_t *j, size_t flags, struct buf *out)
         free(text);
 }
 
+/* Whether a text stands in JSON as it is; names and labels nearly always do. */
+static bool json_is_simple(const char *text)
+{
+        for (; *text; text++) {
+                unsigned char c = (unsigned char)*text;
+
+                if (c < 0x20 || c > 0x7e || c == '"' || c == '\\')
+                        return false;
+        }
+        return true;
+}
+
 void gw_json_string(const char *text, struct buf *out)
 {
         CLEANUP(json_free)
-        json_t *j = json_string(text);
+        json_t *j = NULL;
 
+        if (json_is_simple(text)) {
+                buf_append_char(out, '"');
+                buf_append(out, text);
+                buf_append_char(out, '"');
+                return;
+        }
+        j = json_string(text);
         json_append(j, 0, out);
 }
 

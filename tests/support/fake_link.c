@@ -19,6 +19,8 @@ static int op_publish(struct link *link, struct message *m)
 
         if (l->is_full)
                 return -ENOBUFS;
+        if (l->is_blind)
+                return 0;
         if (l->n_published == FAKE_LINK_MESSAGES)
                 abort();
         l->published[l->n_published++] = message_ref(m);

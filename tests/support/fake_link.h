@@ -17,6 +17,7 @@ struct fake_link {
         unsigned n_subscribes, n_unsubscribes;
         uint8_t qos; /* of the last subscription */
         bool is_full;
+        bool is_blind; /* takes everything and keeps nothing */
 };
 
 struct fake_link *fake_link_new(const char *name, link_event_fn on_event, void *user);
