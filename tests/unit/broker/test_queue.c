@@ -248,7 +248,7 @@ static void test_bytes(void **state)
         push(q, 0, "zero");
         assert_int_equal(push_at(q, 1, large, 0, 0), QUEUE_FULL);
         assert_int_equal(queue_n_waiting(q), 1); /* nothing had to go for it */
-        large[800] = '\0';
+        large[850] = '\0';
         push(q, 0, large);
         assert_int_equal(queue_n_waiting(q), 1);
         push(q, 1, large);
