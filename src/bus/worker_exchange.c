@@ -7,6 +7,12 @@
 /* The longest that the port waits for a babbling line to become silent, and a little. */
 #define SILENCE_MAX_US (3 * USEC_PER_SEC)
 
+/*
+ * A unit that did not answer is left alone at least so long, however short its time-out: adapters, operating
+ * systems and devices can all be late by a tenth of a second. Others have the line meanwhile.
+ */
+#define HOLD_MIN_US (300 * USEC_PER_MSEC)
+
 /* The turnaround is smoothed by an eighth, as TCP does it (RFC 6298 §2). */
 #define SMOOTH 8
 
@@ -127,7 +133,8 @@ static void hold(struct worker *w, uint32_t device, int result, uint64_t timeout
         if (result == PORT_BROKEN && reply->counts.n_crc > 0)
                 return;
         wire_us = reply->deadline_us - reply->sent_us - timeout_us;
-        w->schedule.devices[device].held_until_us = reply->sent_us + 2 * configured_us + wire_us;
+        w->schedule.devices[device].held_until_us =
+                reply->sent_us + MBGATE_MAX(2 * configured_us, HOLD_MIN_US) + wire_us;
 }
 
 /* The consequences for the device's health: what is said, and what the schedule does with it. */

@@ -562,6 +562,22 @@ static int build_links(struct loader *l, const struct tree *root)
         return r;
 }
 
+static int build_listener(struct loader *l, const struct tree *item, size_t number,
+                          struct conf_listener *listener)
+{
+        struct place place = { .noun = "listener", .number = number, .up = l->place };
+        void *objects[SCHEMA_SECTIONS] = { [SCHEMA_LISTENER] = listener };
+        int r = schema_set_defaults(l, SCHEMA_LISTENER, listener);
+
+        l->place = &place;
+        if (r == 0)
+                r = loader_apply(l, item, SCHEMA_LISTENER, objects);
+        if (r == 0)
+                require_keys(l, SCHEMA_LISTENER, item, NULL);
+        l->place = place.up;
+        return r;
+}
+
 static int build_listeners(struct loader *l, const struct tree *group, struct conf_broker *broker)
 {
         size_t n;
@@ -571,18 +587,10 @@ static int build_listeners(struct loader *l, const struct tree *group, struct co
         if (!broker->listeners)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
-                struct conf_listener *listener = &broker->listeners[broker->n_listeners++];
-                struct place place = { .noun = "listener", .number = i + 1, .up = l->place };
-                void *objects[SCHEMA_SECTIONS] = { [SCHEMA_LISTENER] = listener };
-                int r = schema_set_defaults(l, SCHEMA_LISTENER, listener);
+                int r = build_listener(l, &items[i], i + 1, &broker->listeners[broker->n_listeners++]);
 
-                l->place = &place;
-                if (r == 0)
-                        r = loader_apply(l, &items[i], SCHEMA_LISTENER, objects);
                 if (r < 0)
                         return r;
-                require_keys(l, SCHEMA_LISTENER, &items[i], NULL);
-                l->place = place.up;
         }
         return 0;
 }

@@ -25,15 +25,16 @@ DEFINE_CLEANUP(struct gateway *, gateway_free)
 /*
  * Gives it a link (borrowed), with its index in conf->links, or GATEWAY_LINK_LOCAL for the embedded broker.
  * The link's on_event must be gateway_on_link_event with user = the gateway. Subscribes to all command
- * topics. A link that it has already goes over to the settings of that index in the configuration in force: only
- * subscriptions that differ are made or taken back. −ENOMEM.
+ * topics. A link that it has already goes over to the settings of that index in the configuration in force:
+ * only subscriptions that differ are made or taken back. −ENOMEM.
  */
 #define GATEWAY_LINK_LOCAL UINT32_MAX
 MUST_CHECK int gateway_add_link(struct gateway *g, struct link *link, uint32_t index);
 void gateway_remove_link(struct gateway *g, struct link *link);
 void gateway_on_link_event(void *user, struct link *link, const struct link_event *event);
 
-/* Tells where commands for bus number `bus` go (borrowed; NULL: that bus is gone, and who waits is answered). */
+/* Tells where commands for bus number `bus` go (borrowed; NULL: that bus is gone, and who waits is answered).
+ */
 void gateway_set_bus(struct gateway *g, uint32_t bus, struct mailbox *commands);
 
 /* Handles one message that came up from a bus; the gateway owns it from here. */
@@ -41,8 +42,8 @@ void gateway_on_bus_mail(struct gateway *g, struct mail *mail);
 
 /*
  * Goes over to a new configuration: state of what kept its topic is kept; retained topics of what is gone are
- * cleared; subscriptions follow; who waits for a command is answered. The caller adds all links again, with their
- * new indices, and sets all buses again. −ENOMEM: nothing has changed.
+ * cleared; subscriptions follow; who waits for a command is answered. The caller adds all links again, with
+ * their new indices, and sets all buses again. −ENOMEM: nothing has changed.
  */
 MUST_CHECK int gateway_reconfigure(struct gateway *g, struct conf *conf);
 

@@ -567,7 +567,7 @@ static void test_syn_black_hole(void **state)
 
 static void check_silence(bool is_tls)
 {
-        static char ca[] = "/etc/ssl/certs/ca-certificates.crt";
+        static char ca[] = "/etc/ssl/certs"; /* may be empty: nobody speaks TLS here */
         static struct relay silent;
         double began_s = cpu_s();
 
@@ -575,7 +575,7 @@ static void check_silence(bool is_tls)
         rig_init(&rig, silent.port);
         rig.links[0].connect_timeout_s = 1;
         rig.links[0].tls.on = is_tls;
-        rig.links[0].tls.ca_file = ca;
+        rig.links[0].tls.ca_path = ca;
         rig_start(&rig, 0);
         rig_wait_away(&rig, 0, "no CONNACK from 127.0.0.1 within 1 s");
         assert_int_equal(rig.at[0].n_online, 0);
