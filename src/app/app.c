@@ -114,8 +114,7 @@ static void app_done(struct app *app)
         app->conf = conf_unref(app->conf);
 }
 
-/* Signals that the loop reads are blocked before the first thread starts. */
-static void app_block_signals(void)
+void app_block_signals(void)
 {
         sigset_t set;
 
@@ -149,7 +148,6 @@ int app_run(const struct options *options, struct conf *conf)
         struct app app = { .options = options, .conf = conf_ref(conf), .late = "" };
         int r;
 
-        app_block_signals();
         app_greet(&app);
         r = link_mosquitto_global_init();
         if (r == 0)

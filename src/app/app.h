@@ -68,6 +68,12 @@ struct app {
         const char *late; /* whose heartbeat was late, for the log; "" when none */
 };
 
+/*
+ * Signals that the loop reads are blocked: first of all, so that one that comes while the configuration is
+ * read waits for the loop instead of ending the program, and before the first thread starts.
+ */
+void app_block_signals(void);
+
 /* Runs until a signal says stop. The exit code, sysexits(3). Takes a reference to `conf`. */
 int app_run(const struct options *options, struct conf *conf);
 

@@ -54,6 +54,8 @@ int main(int argc, char *argv[])
         case OPTIONS_WRONG: return EX_USAGE;
         }
         (void)umask(077);
+        if (!options.check_config)
+                app_block_signals();
         code = load_config(&options, &conf);
         if (code != EX_OK)
                 return code;
