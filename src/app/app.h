@@ -30,7 +30,7 @@ struct app_bus {
         struct mailbox *up;
         struct loop_io *io;
         enum device_status *devices; /* for the status line */
-        size_t n_devices;
+        size_t n_devices, devices_size;
         bool is_ending;   /* asked to stop; freed when its thread has ended */
         bool is_replaced; /* a reload ended it: the gateway knows it no more */
         bool is_waiting;  /* not started: a predecessor on the same port is still ending */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "mbgate/base/array.h"
 #include "mbgate/base/clock.h"
 
 #include "app.h"
@@ -62,13 +63,15 @@ static void bus_on_mail(void *user, int fd, uint32_t events)
 
 static int bus_set_devices(struct app_bus *b, const struct conf_bus *conf)
 {
-        enum device_status *devices = calloc(conf->n_devices ? conf->n_devices : 1, sizeof(*devices));
+        enum device_status *devices =
+                array_reserve(b->devices, conf->n_devices, &b->devices_size, sizeof(*devices));
 
         if (!devices)
                 return -ENOMEM;
-        free(b->devices);
         b->devices = devices;
         b->n_devices = conf->n_devices;
+        for (size_t i = 0; i < b->n_devices; i++)
+                devices[i] = DEVICE_UNKNOWN;
         return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mbgate/base/array.h"
 #include "mbgate/broker/acl.h"
 #include "mbgate/codec/topic.h"
 
@@ -220,24 +221,10 @@ bool acl_check_filter(const struct acl *acl, const struct acl_client *client, co
         return acl_ask(acl, &q);
 }
 
-/* Makes room for one more item; NULL: no memory, the old array stays. */
-static void *array_grow(void *array, size_t n, size_t *size, size_t item_bytes)
-{
-        size_t new_size = *size ? 2 * *size : 8;
-        void *p;
-
-        if (n < *size)
-                return array;
-        p = reallocarray(array, new_size, item_bytes);
-        if (p)
-                *size = new_size;
-        return p;
-}
-
 static int acl_add_user(struct acl *acl, const char *name)
 {
         struct acl_user *users =
-                array_grow(acl->users, acl->n_users, &acl->size_users, sizeof(struct acl_user));
+                array_reserve(acl->users, acl->n_users + 1, &acl->size_users, sizeof(struct acl_user));
 
         if (!users)
                 return -ENOMEM;
@@ -248,7 +235,7 @@ static int acl_add_user(struct acl *acl, const char *name)
 
 static int rules_add(struct rules *rules, const struct rule *rule)
 {
-        struct rule *list = array_grow(rules->list, rules->n, &rules->size, sizeof(*rule));
+        struct rule *list = array_reserve(rules->list, rules->n + 1, &rules->size, sizeof(*rule));
 
         if (!list)
                 return -ENOMEM;

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "mbgate/base/array.h"
 #include "mbgate/base/text.h"
 
 #include "source.h"
@@ -65,26 +66,11 @@ void source_done(struct source *s)
         *s = (struct source){ 0 };
 }
 
-/* Makes room for one more; NULL: no memory, the old array stays. */
-static void *source_grow(void *array, size_t n, size_t *size, size_t item_bytes)
-{
-        size_t new_size = *size ? 2 * *size : 16;
-        void *p = array;
-
-        if (n < *size)
-                return array;
-        if (new_size > SIZE_MAX / 2 / item_bytes)
-                return NULL;
-        p = realloc(array, new_size * item_bytes);
-        if (p)
-                *size = new_size;
-        return p;
-}
-
 PRINTF_LIKE(4, 0)
 static void source_find(struct source *s, source_pos pos, bool is_error, const char *fmt, va_list ap)
 {
-        struct source_finding *f = source_grow(s->findings, s->n_findings, &s->findings_size, sizeof(*f));
+        struct source_finding *f =
+                array_reserve(s->findings, s->n_findings + 1, &s->findings_size, sizeof(*f));
         char *text = arena_vprintf(s->arena, fmt, ap);
 
         if (f)
@@ -128,7 +114,8 @@ char *source_folder(struct arena *a, const char *file)
 /* From here on, lines of the output are lines of `file` from `line` on. */
 static int source_begin_segment(struct source *s, source_pos first, const char *file, uint32_t line)
 {
-        struct source_segment *p = source_grow(s->segments, s->n_segments, &s->segments_size, sizeof(*p));
+        struct source_segment *p =
+                array_reserve(s->segments, s->n_segments + 1, &s->segments_size, sizeof(*p));
 
         if (!p)
                 return -ENOMEM;
@@ -204,17 +191,14 @@ static int source_slurp(struct arena *a, const char *file, char **ret_data, size
 
 static int source_put(struct source_out *o, const char *bytes, size_t n_bytes)
 {
+        char *data;
+
         if (n_bytes >= SOURCE_MAX_BYTES - o->len_bytes)
                 return -EFBIG;
-        if (o->len_bytes + n_bytes >= o->size_bytes) {
-                size_t size_bytes = MBGATE_MAX(2 * o->size_bytes, o->len_bytes + n_bytes + 4096);
-                char *data = realloc(o->data, size_bytes);
-
-                if (!data)
-                        return -ENOMEM;
-                o->data = data;
-                o->size_bytes = size_bytes;
-        }
+        data = array_reserve(o->data, o->len_bytes + n_bytes + 1, &o->size_bytes, 1);
+        if (!data)
+                return -ENOMEM;
+        o->data = data;
         memcpy(o->data + o->len_bytes, bytes, n_bytes);
         o->len_bytes += n_bytes;
         o->data[o->len_bytes] = '\0';

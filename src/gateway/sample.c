@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mbgate/base/array.h"
 #include "mbgate/base/clock.h"
 
 #include "gateway_private.h"
@@ -22,15 +23,12 @@ static bool format_has_label(const struct value_format *f, const char *text)
 /* false: no memory; the old text stays. */
 static bool value_set_text(struct gw_value *v, const struct buf *text)
 {
-        if (text->len_bytes >= v->text_size) {
-                size_t size = (text->len_bytes + 16) & ~(size_t)15;
-                char *bigger = realloc(v->text, size);
+        /* In steps of 16: what grows by a digit mostly has the room. */
+        char *room = array_reserve(v->text, (text->len_bytes + 16) & ~(size_t)15, &v->text_size, 1);
 
-                if (!bigger)
-                        return false;
-                v->text = bigger;
-                v->text_size = size;
-        }
+        if (!room)
+                return false;
+        v->text = room;
         memcpy(v->text, text->data, text->len_bytes + 1);
         v->fingerprint = gw_fingerprint(text->data, text->len_bytes);
         return true;

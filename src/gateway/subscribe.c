@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mbgate/base/array.h"
 #include "mbgate/codec/topic.h"
 
 #include "gateway_private.h"
@@ -44,24 +45,20 @@ static void filter_add(struct filter_set *s, const char *text)
 {
         char full[GW_TOPIC_BYTES];
         struct buf b = BUF_ON(full);
+        char **filters;
 
         buf_append(&b, s->prefix);
         buf_append(&b, text);
         if (s->r < 0 || b.overflowed || filters_cover(s->filters, s->n_wild, full))
                 return;
-        if (s->n == s->size) {
-                size_t size = s->size ? 2 * s->size : 16;
-                char **filters = realloc(s->filters, size * sizeof(*filters));
-
-                if (!filters) {
-                        s->r = -ENOMEM;
-                        return;
-                }
-                s->filters = filters;
-                s->size = size;
+        filters = array_reserve(s->filters, s->n + 1, &s->size, sizeof(*filters));
+        if (!filters) {
+                s->r = -ENOMEM;
+                return;
         }
-        s->filters[s->n] = strdup(full);
-        if (!s->filters[s->n])
+        s->filters = filters;
+        filters[s->n] = strdup(full);
+        if (!filters[s->n])
                 s->r = -ENOMEM;
         else
                 s->n++;

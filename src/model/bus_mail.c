@@ -25,32 +25,35 @@ static void reconf_free(struct mail *mail)
         free(r);
 }
 
-static int bus_mail_new(size_t n_bytes, enum bus_mail_kind kind, uint32_t key, void **ret)
+/* Zeroed, or NULL. */
+static void *bus_mail_new(size_t n_bytes, enum bus_mail_kind kind, uint32_t key)
 {
         struct mail *mail = calloc(1, n_bytes);
 
         if (!mail)
-                return -ENOMEM;
+                return NULL;
         mail->kind = kind;
         mail->key = key;
         mail->free = bus_mail_free;
-        *ret = mail;
-        return 0;
+        return mail;
 }
 
 int bus_command_new(struct bus_command **ret)
 {
-        return bus_mail_new(sizeof(**ret), BUS_MAIL_COMMAND, 0, (void **)ret);
+        struct bus_command *command = bus_mail_new(sizeof(*command), BUS_MAIL_COMMAND, 0);
+
+        if (!command)
+                return -ENOMEM;
+        *ret = command;
+        return 0;
 }
 
 int bus_result_new(const struct bus_command *command, enum bus_outcome outcome, struct bus_result **ret)
 {
-        struct bus_result *result;
-        int r;
+        struct bus_result *result = bus_mail_new(sizeof(*result), BUS_MAIL_RESULT, 0);
 
-        r = bus_mail_new(sizeof(*result), BUS_MAIL_RESULT, 0, (void **)&result);
-        if (r < 0)
-                return r;
+        if (!result)
+                return -ENOMEM;
         result->id = command->id;
         result->outcome = outcome;
         *ret = result;
@@ -61,54 +64,70 @@ int bus_samples_new(uint32_t block, size_t n_samples, size_t text_bytes, struct 
                     char **ret_text)
 {
         size_t head = sizeof(struct bus_samples) + n_samples * sizeof(struct sample);
-        int r;
+        struct bus_samples *samples = bus_mail_new(head + text_bytes, BUS_MAIL_SAMPLES, block + 1);
 
-        r = bus_mail_new(head + text_bytes, BUS_MAIL_SAMPLES, block + 1, (void **)ret);
-        if (r < 0)
-                return r;
-        (*ret)->n_samples = n_samples;
-        *ret_text = (char *)*ret + head;
+        if (!samples)
+                return -ENOMEM;
+        samples->n_samples = n_samples;
+        *ret = samples;
+        *ret_text = (char *)samples + head;
         return 0;
 }
 
 int bus_device_state_new(uint32_t device, struct bus_device_state **ret)
 {
-        int r = bus_mail_new(sizeof(**ret), BUS_MAIL_DEVICE, BUS_KEY_DEVICE + device, (void **)ret);
+        struct bus_device_state *state =
+                bus_mail_new(sizeof(*state), BUS_MAIL_DEVICE, BUS_KEY_DEVICE + device);
 
-        if (r == 0)
-                (*ret)->device = device;
-        return r;
+        if (!state)
+                return -ENOMEM;
+        state->device = device;
+        *ret = state;
+        return 0;
 }
 
 int bus_port_state_new(struct bus_port_state **ret)
 {
-        return bus_mail_new(sizeof(**ret), BUS_MAIL_PORT, BUS_KEY_PORT, (void **)ret);
+        struct bus_port_state *state = bus_mail_new(sizeof(*state), BUS_MAIL_PORT, BUS_KEY_PORT);
+
+        if (!state)
+                return -ENOMEM;
+        *ret = state;
+        return 0;
 }
 
 int bus_stats_mail_new(struct bus_stats_mail **ret)
 {
-        return bus_mail_new(sizeof(**ret), BUS_MAIL_STATS, BUS_KEY_STATS, (void **)ret);
+        struct bus_stats_mail *stats = bus_mail_new(sizeof(*stats), BUS_MAIL_STATS, BUS_KEY_STATS);
+
+        if (!stats)
+                return -ENOMEM;
+        *ret = stats;
+        return 0;
 }
 
 int bus_stop_new(struct mail **ret)
 {
-        return bus_mail_new(sizeof(**ret), BUS_MAIL_STOP, 0, (void **)ret);
+        struct mail *stop = bus_mail_new(sizeof(*stop), BUS_MAIL_STOP, 0);
+
+        if (!stop)
+                return -ENOMEM;
+        *ret = stop;
+        return 0;
 }
 
 int bus_reconf_new(struct conf *conf, struct conf *(*unref)(struct conf *), uint32_t bus,
                    struct bus_reconf **ret)
 {
-        struct reconf *m;
-        int r;
+        struct bus_reconf *m = bus_mail_new(sizeof(struct reconf), BUS_MAIL_RECONF, 0);
 
-        r = bus_mail_new(sizeof(*m), BUS_MAIL_RECONF, 0, (void **)&m);
-        if (r < 0)
-                return r;
-        m->public.mail.free = reconf_free;
-        m->public.conf = conf;
-        m->public.bus = bus;
-        m->unref = unref;
-        *ret = &m->public;
+        if (!m)
+                return -ENOMEM;
+        m->mail.free = reconf_free;
+        m->conf = conf;
+        m->bus = bus;
+        CONTAINER_OF(m, struct reconf, public)->unref = unref;
+        *ret = m;
         return 0;
 }
 

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "mbgate/base/array.h"
 #include "mbgate/base/buf.h"
 #include "mbgate/base/byteorder.h"
 #include "mbgate/base/clock.h"
@@ -22,6 +23,34 @@
 #include "mbgate/base/random.h"
 #include "mbgate/base/text.h"
 #include "mbgate/base/thread.h"
+
+static void test_array_grows_and_keeps_what_it_holds(void **state)
+{
+        uint32_t *list = NULL, *kept;
+        size_t size = 0, n_moves = 0;
+
+        (void)state;
+        for (size_t n = 0; n < 1000; n++) {
+                size_t before = size;
+
+                list = array_reserve(list, n + 1, &size, sizeof(*list));
+                assert_non_null(list);
+                n_moves += size != before;
+                list[n] = (uint32_t)n;
+        }
+        for (size_t n = 0; n < 1000; n++)
+                assert_int_equal(list[n], n);
+        assert_true(n_moves <= 11);
+        kept = list;
+        assert_null(array_reserve(list, SIZE_MAX / 2, &size, sizeof(*list)));
+        assert_int_equal(size, 1024);
+        assert_int_equal(kept[999], 999);
+        free(list);
+        size = 0;
+        list = array_reserve(NULL, 0, &size, sizeof(*list)); /* never NULL but for want of memory */
+        assert_non_null(list);
+        free(list);
+}
 
 static void test_buf_writes_what_fits_and_remembers_the_rest(void **state)
 {
@@ -292,6 +321,7 @@ static void test_heartbeat(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_array_grows_and_keeps_what_it_holds),
                 cmocka_unit_test(test_buf_writes_what_fits_and_remembers_the_rest),
                 cmocka_unit_test(test_byteorder),
                 cmocka_unit_test(test_clock_text),

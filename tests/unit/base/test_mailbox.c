@@ -31,17 +31,17 @@ static void letter_free(struct mail *mail)
         free(CONTAINER_OF(mail, struct letter, mail));
 }
 
-static struct letter *letter_new(uint32_t key, unsigned writer, unsigned number)
+static struct mail *letter_new(uint32_t key, unsigned writer, unsigned number)
 {
-        struct letter *l = calloc(1, sizeof(*l));
+        struct mail *m = calloc(1, sizeof(struct letter));
 
-        if (!l)
+        if (!m)
                 abort();
-        *l = (struct letter){ .mail = { .key = key, .free = letter_free },
-                              .writer = writer,
-                              .number = number };
+        *CONTAINER_OF(m, struct letter, mail) = (struct letter){ .mail = { .key = key, .free = letter_free },
+                                                                 .writer = writer,
+                                                                 .number = number };
         atomic_fetch_add(&n_alive, 1);
-        return l;
+        return m;
 }
 
 static struct letter *take(struct mailbox *box)
@@ -67,7 +67,7 @@ static void test_order_is_kept_and_descriptor_tells(void **state)
         assert_int_equal(mailbox_new(3, &box), 0);
         assert_false(is_readable(box));
         for (unsigned i = 0; i < 3; i++)
-                assert_int_equal(mailbox_post(box, &letter_new(0, 0, i)->mail), 0);
+                assert_int_equal(mailbox_post(box, letter_new(0, 0, i)), 0);
         assert_true(is_readable(box));
         for (unsigned i = 0; i < 3; i++) {
                 struct letter *l = take(box);
@@ -84,13 +84,13 @@ static void test_full_box_refuses_what_has_no_key(void **state)
 {
         CLEANUP(mailbox_freep)
         struct mailbox *box = NULL;
-        struct letter *l = letter_new(0, 0, 2);
+        struct mail *second = letter_new(0, 0, 2);
 
         (void)state;
         assert_int_equal(mailbox_new(1, &box), 0);
-        assert_int_equal(mailbox_post(box, &letter_new(0, 0, 1)->mail), 0);
-        assert_int_equal(mailbox_post(box, &l->mail), -ENOBUFS);
-        mail_free(&l->mail);
+        assert_int_equal(mailbox_post(box, letter_new(0, 0, 1)), 0);
+        assert_int_equal(mailbox_post(box, second), -ENOBUFS);
+        mail_free(second);
 }
 
 static void test_full_box_replaces_the_oldest_of_a_key_in_its_place(void **state)
@@ -101,10 +101,10 @@ static void test_full_box_replaces_the_oldest_of_a_key_in_its_place(void **state
 
         (void)state;
         assert_int_equal(mailbox_new(3, &box), 0);
-        assert_int_equal(mailbox_post(box, &letter_new(7, 0, 1)->mail), 0);
-        assert_int_equal(mailbox_post(box, &letter_new(8, 0, 2)->mail), 0);
-        assert_int_equal(mailbox_post(box, &letter_new(7, 0, 3)->mail), 0);
-        assert_int_equal(mailbox_post(box, &letter_new(7, 0, 9)->mail), 0);
+        assert_int_equal(mailbox_post(box, letter_new(7, 0, 1)), 0);
+        assert_int_equal(mailbox_post(box, letter_new(8, 0, 2)), 0);
+        assert_int_equal(mailbox_post(box, letter_new(7, 0, 3)), 0);
+        assert_int_equal(mailbox_post(box, letter_new(7, 0, 9)), 0);
         assert_int_equal(mailbox_replaced(box), 1);
         assert_int_equal(atomic_load(&n_alive), 3);
         for (size_t i = 0; i < 3; i++) {
@@ -123,12 +123,12 @@ static void test_replacing_the_last_keeps_the_tail(void **state)
 
         (void)state;
         assert_int_equal(mailbox_new(1, &box), 0);
-        assert_int_equal(mailbox_post(box, &letter_new(7, 0, 1)->mail), 0);
-        assert_int_equal(mailbox_post(box, &letter_new(7, 0, 2)->mail), 0);
+        assert_int_equal(mailbox_post(box, letter_new(7, 0, 1)), 0);
+        assert_int_equal(mailbox_post(box, letter_new(7, 0, 2)), 0);
         l = take(box);
         assert_int_equal(l->number, 2);
         mail_free(&l->mail);
-        assert_int_equal(mailbox_post(box, &letter_new(7, 0, 3)->mail), 0);
+        assert_int_equal(mailbox_post(box, letter_new(7, 0, 3)), 0);
         l = take(box);
         assert_int_equal(l->number, 3);
         mail_free(&l->mail);
@@ -138,14 +138,15 @@ static void test_closed_box_refuses_but_can_be_emptied(void **state)
 {
         CLEANUP(mailbox_freep)
         struct mailbox *box = NULL;
-        struct letter *l = letter_new(0, 0, 2);
+        struct mail *second = letter_new(0, 0, 2);
+        struct letter *l;
 
         (void)state;
         assert_int_equal(mailbox_new(2, &box), 0);
-        assert_int_equal(mailbox_post(box, &letter_new(0, 0, 1)->mail), 0);
+        assert_int_equal(mailbox_post(box, letter_new(0, 0, 1)), 0);
         mailbox_close(box);
-        assert_int_equal(mailbox_post(box, &l->mail), -ESHUTDOWN);
-        mail_free(&l->mail);
+        assert_int_equal(mailbox_post(box, second), -ESHUTDOWN);
+        mail_free(second);
         l = take(box);
         assert_int_equal(l->number, 1);
         mail_free(&l->mail);
@@ -162,9 +163,9 @@ static void *poster_run(void *user)
         struct poster *p = user;
 
         for (unsigned i = 0; i < N_EACH; i++) {
-                struct letter *l = letter_new(0, p->writer, i);
+                struct mail *m = letter_new(0, p->writer, i);
 
-                while (mailbox_post(p->box, &l->mail) == -ENOBUFS)
+                while (mailbox_post(p->box, m) == -ENOBUFS)
                         sched_yield();
         }
         return NULL;
