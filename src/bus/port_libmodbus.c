@@ -378,18 +378,20 @@ static int port_modbus_init(struct port_modbus *p, const struct conf_bus *bus)
 
 int port_libmodbus_new(const struct conf_bus *bus, struct port **ret_port)
 {
-        struct port_modbus *p = calloc(1, sizeof(*p));
+        struct port *port = calloc(1, sizeof(struct port_modbus));
+        struct port_modbus *p;
         int r;
 
-        if (!p)
+        if (!port)
                 return -ENOMEM;
+        p = port_modbus(port);
         p->port.ops = &port_modbus_ops;
         p->fd = p->cancel_fd = p->pair[0] = p->pair[1] = -1;
         r = port_modbus_init(p, bus);
         if (r < 0) {
-                port_modbus_free(&p->port);
+                port_modbus_free(port);
                 return r;
         }
-        *ret_port = &p->port;
+        *ret_port = port;
         return 0;
 }

@@ -149,16 +149,25 @@ static int value_to_integer(const struct value_format *f, struct value_whole w, 
         return 0;
 }
 
+static uint64_t value_double_bits(double x)
+{
+        uint64_t raw;
+
+        memcpy(&raw, &x, sizeof(raw));
+        return raw;
+}
+
 static int value_to_float_bits(const struct value_format *f, const struct value *v, uint64_t *ret_raw)
 {
-        double error, x = value_unscale(f, v, &error);
         uint32_t raw32;
+        double error, x;
         float f32;
 
+        x = value_unscale(f, v, &error);
         if (!isfinite(x))
                 return VALUE_E_RANGE;
         if (f->type == VALUE_TYPE_FLOAT64) {
-                memcpy(ret_raw, &x, sizeof(x));
+                *ret_raw = value_double_bits(x);
                 return 0;
         }
         if (fabs(x) > (double)FLT_MAX)

@@ -101,6 +101,8 @@ static char *load(const char *name, int *ret_r)
         size_t size = 0;
         FILE *out = open_memstream(&text, &size);
 
+        if (!out)
+                abort();
         *ret_r = conf_load(name, &options, &report, &conf);
         for (size_t i = 0; i < report.n_lines; i++)
                 (void)fprintf(out, "%s\n", report.lines[i]);
@@ -149,6 +151,8 @@ static int check_expected(const char *folder, const char *name, const char *text
                 return 0;
         }
         expected = read_file(file);
+        if (!expected)
+                abort();
         failed = strcmp(expected, text) != 0;
         if (failed)
                 (void)fprintf(stderr, "FAIL %s/%s\n--- expected\n%s--- found\n%s\n", folder, name, expected,

@@ -62,11 +62,16 @@ struct loop *loop_free(struct loop *loop)
 
 static void *source_new(void **slots, size_t n_bytes)
 {
-        for (unsigned i = 0; i < SOURCES_MAX; i++) {
-                if (!slots[i])
-                        return slots[i] = calloc(1, n_bytes);
-        }
-        abort();
+        unsigned i = 0;
+        void *source;
+
+        while (i < SOURCES_MAX && slots[i])
+                i++;
+        if (i == SOURCES_MAX)
+                abort();
+        source = calloc(1, n_bytes);
+        slots[i] = source;
+        return source;
 }
 
 static void source_free(void **slots, void *source)

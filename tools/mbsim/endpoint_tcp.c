@@ -271,11 +271,13 @@ static int tcp_resolve(const char *text, struct tcp *t)
 int endpoint_new_tcp(struct loop *loop, struct simbus *bus, const char *address, enum framing framing,
                      struct endpoint **ret)
 {
-        struct tcp *t = calloc(1, sizeof(*t));
+        struct endpoint *endpoint = calloc(1, sizeof(struct tcp));
+        struct tcp *t;
         int r;
 
-        if (!t)
+        if (!endpoint)
                 return -ENOMEM;
+        t = CONTAINER_OF(endpoint, struct tcp, endpoint);
         t->endpoint = (struct endpoint){ .ops = &tcp_ops, .bus = bus, .loop = loop, .back_ns = LINE_NEVER };
         t->listener = (struct source){ .fd = -1, .ready = tcp_listener_ready };
         t->framing = framing;
@@ -283,9 +285,9 @@ int endpoint_new_tcp(struct loop *loop, struct simbus *bus, const char *address,
         if (r == 0)
                 r = tcp_listen(t);
         if (r < 0) {
-                tcp_free(&t->endpoint);
+                tcp_free(endpoint);
                 return r;
         }
-        *ret = &t->endpoint;
+        *ret = endpoint;
         return 0;
 }

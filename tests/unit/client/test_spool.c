@@ -101,8 +101,7 @@ static void test_bytes(void **state)
         struct spool *s = NULL;
         CLEANUP(message_unrefp)
         struct message *m = make("t", "0123456789", false);
-        CLEANUP(cleanup_free)
-        char *big = calloc(1, 5001);
+        char big[5001] = "";
         CLEANUP(message_unrefp)
         struct message *huge = NULL;
         size_t one = spool_message_bytes(m), n_dropped = 0;
