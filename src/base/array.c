@@ -11,10 +11,10 @@ void *array_reserve(void *array, size_t n_wanted, size_t *size, size_t item_byte
 
         if (array && n_wanted <= *size)
                 return array;
-        if (*size > SIZE_MAX / 2)
+        if (MBGATE_MAX(n_wanted, *size) > SIZE_MAX / 2 / item_bytes)
                 return NULL;
         new_size = MBGATE_MAX(MBGATE_MAX(n_wanted, *size * 2), 1);
-        p = reallocarray(array, new_size, item_bytes);
+        p = realloc(array, new_size * item_bytes);
         if (p)
                 *size = new_size;
         return p;

@@ -12,8 +12,8 @@
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 /*
- * For a file whose pointers gcc -fanalyzer loses sight of, with the proof that they are not lost: its warnings
- * of leaks are off from here on. LeakSanitizer, under which every unit test runs, goes on watching.
+ * For a file whose pointers gcc -fanalyzer loses sight of, with the proof that they are not lost: its
+ * warnings of leaks are off from here on. LeakSanitizer, under which every unit test runs, goes on watching.
  */
 #ifdef __clang__
 #define NO_ANALYZER_LEAKS
@@ -36,11 +36,11 @@
         })
 
 /* Defines fn##p(), a cleanup that calls a destructor: DEFINE_CLEANUP(struct session *, session_free) */
-#define DEFINE_CLEANUP(type, fn)                 \
-        static inline UNUSED void fn##p(type *p) \
-        {                                        \
-                if (*p)                          \
-                        (void)fn(*p);            \
+#define DEFINE_CLEANUP(type, fn)                                                                  \
+        static inline UNUSED void fn##p(type *p) /* NOLINT(bugprone-macro-parentheses): a type */ \
+        {                                                                                         \
+                if (*p)                                                                           \
+                        (void)fn(*p);                                                             \
         }
 
 #define MBGATE_MIN(a, b) ((a) < (b) ? (a) : (b))

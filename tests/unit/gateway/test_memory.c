@@ -8,14 +8,12 @@
 
 #include "rig.h"
 
-void *__real_malloc(size_t n);                          // NOLINT(bugprone-reserved-identifier): ld --wrap
-void *__real_calloc(size_t n, size_t m);                // NOLINT(bugprone-reserved-identifier)
-void *__real_realloc(void *p, size_t n);                // NOLINT(bugprone-reserved-identifier)
-void *__real_reallocarray(void *p, size_t n, size_t m); // NOLINT(bugprone-reserved-identifier)
-void *__wrap_malloc(size_t n);                          // NOLINT(bugprone-reserved-identifier)
-void *__wrap_calloc(size_t n, size_t m);                // NOLINT(bugprone-reserved-identifier)
-void *__wrap_realloc(void *p, size_t n);                // NOLINT(bugprone-reserved-identifier)
-void *__wrap_reallocarray(void *p, size_t n, size_t m); // NOLINT(bugprone-reserved-identifier)
+void *__real_malloc(size_t n);           // NOLINT(bugprone-reserved-identifier): ld --wrap
+void *__real_calloc(size_t n, size_t m); // NOLINT(bugprone-reserved-identifier)
+void *__real_realloc(void *p, size_t n); // NOLINT(bugprone-reserved-identifier)
+void *__wrap_malloc(size_t n);           // NOLINT(bugprone-reserved-identifier)
+void *__wrap_calloc(size_t n, size_t m); // NOLINT(bugprone-reserved-identifier)
+void *__wrap_realloc(void *p, size_t n); // NOLINT(bugprone-reserved-identifier)
 
 static long fail_after = -1; /* allocations that still succeed; −1: all */
 
@@ -39,11 +37,6 @@ void *__wrap_calloc(size_t n, size_t m) // NOLINT(bugprone-reserved-identifier)
 void *__wrap_realloc(void *p, size_t n) // NOLINT(bugprone-reserved-identifier)
 {
         return is_refused() ? NULL : __real_realloc(p, n);
-}
-
-void *__wrap_reallocarray(void *p, size_t n, size_t m) // NOLINT(bugprone-reserved-identifier)
-{
-        return is_refused() ? NULL : __real_reallocarray(p, n, m);
 }
 
 #define CONF(points)                                                                                    \
