@@ -109,12 +109,16 @@ static int bus_new(struct app *app, struct conf *conf, uint32_t index, struct ap
         return 0;
 }
 
+/* Without a thread it stays idle until the next reload, and its commands are refused. */
 static int bus_start(struct app_bus *b)
 {
         int r = worker_start(b->worker);
+        struct log_fields fields = { .bus = b->name, .error = -r };
 
         b->is_waiting = false;
-        if (r == 0)
+        if (r < 0)
+                log_error(&fields, "bus %s: cannot start its thread: %s", b->name, strerror(-r));
+        else
                 gateway_set_bus(b->app->gateway, b->index, worker_mailbox(b->worker));
         return r;
 }
@@ -187,8 +191,15 @@ static void bus_end(struct app_bus *b)
         app_reap_soon(b->app);
 }
 
-/* A bus of the new configuration: the worker that has it already, or a new one. The list of new ones grows at
- * *end. */
+/* Whether the worker that has the bus can go on with it. */
+static bool bus_can_stay(const struct app_bus *b, const struct conf_bus *old, const struct conf_bus *new)
+{
+        if (!b->is_waiting && worker_has_ended(b->worker))
+                return false;
+        return conf_compare_bus(old, new) != CONF_REPLACE;
+}
+
+/* A bus of the new configuration: the worker that has it already, or a new one. */
 static int bus_take_over(struct app *app, struct conf *old, struct conf *new, uint32_t i,
                          struct app_bus **ret)
 {
@@ -196,9 +207,11 @@ static int bus_take_over(struct app *app, struct conf *old, struct conf *new, ui
         bool must_wait = b || bus_port_is_held(app, old, new->buses[i].port);
         int r;
 
-        if (b && conf_compare_bus(&old->buses[b->index], &new->buses[i]) != CONF_REPLACE) {
+        if (b && bus_can_stay(b, &old->buses[b->index], &new->buses[i])) {
                 r = bus_adjust(b, new, i);
                 if (r == 0) {
+                        if (!b->is_waiting)
+                                gateway_set_bus(app->gateway, i, worker_mailbox(b->worker));
                         *ret = b;
                         return 0;
                 }
@@ -210,7 +223,19 @@ static int bus_take_over(struct app *app, struct conf *old, struct conf *new, ui
         if (r < 0)
                 return r;
         (*ret)->is_waiting = must_wait;
-        return must_wait ? 0 : bus_start(*ret);
+        if (!must_wait)
+                (void)bus_start(*ret); /* the others go on */
+        return 0;
+}
+
+static void bus_take_out(struct app *app, const struct app_bus *b)
+{
+        for (struct app_bus **at = &app->buses; *at; at = &(*at)->next) {
+                if (*at == b) {
+                        *at = b->next;
+                        return;
+                }
+        }
 }
 
 int buses_reconfigure(struct app *app, struct conf *old, struct conf *new)
@@ -220,23 +245,13 @@ int buses_reconfigure(struct app *app, struct conf *old, struct conf *new)
 
         for (uint32_t i = 0; i < old->n_buses; i++)
                 gateway_set_bus(app->gateway, i, NULL);
-        for (uint32_t i = 0; i < new->n_buses &&r == 0; i++) {
-                struct app_bus *b = NULL;
-
-                r = bus_take_over(app, old, new, i, &b);
-                if (!b)
+        for (uint32_t i = 0; r == 0 && i < new->n_buses; i++) {
+                r = bus_take_over(app, old, new, i, end);
+                if (r < 0)
                         break;
-                for (struct app_bus **at = &app->buses; *at; at = &(*at)->next) {
-                        if (*at == b) {
-                                *at = b->next;
-                                break;
-                        }
-                }
-                b->next = NULL;
-                *end = b;
-                end = &b->next;
-                if (!b->is_waiting)
-                        gateway_set_bus(app->gateway, i, worker_mailbox(b->worker));
+                bus_take_out(app, *end);
+                (*end)->next = NULL;
+                end = &(*end)->next;
         }
         for (struct app_bus *b = app->buses; b; b = b->next) {
                 b->is_replaced = true;
@@ -275,7 +290,7 @@ bool buses_reap(struct app *app)
         for (struct app_bus **at = &app->buses; *at;) {
                 struct app_bus *b = *at;
 
-                if (!b->is_ending || (!b->is_waiting && !worker_has_ended(b->worker))) {
+                if (!b->is_ending || !worker_has_ended(b->worker)) {
                         at = &b->next;
                         continue;
                 }
@@ -288,10 +303,8 @@ bool buses_reap(struct app *app)
         if (bus_any_ending(app))
                 return true;
         for (struct app_bus *b = app->buses; b; b = b->next) {
-                int r = b->is_waiting ? bus_start(b) : 0;
-
-                if (r < 0)
-                        log_error(NULL, "bus %s: cannot start its thread: %s", b->name, strerror(-r));
+                if (b->is_waiting)
+                        (void)bus_start(b);
         }
         return false;
 }

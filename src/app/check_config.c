@@ -148,7 +148,7 @@ static int print_bus(const struct conf_bus *bus, FILE *out, FILE *err)
                 return r;
         (void)fprintf(out, "# bus %s: a full round is %zu requests and %.1f ms; the load is %.1f %%\n",
                       bus->name, sum.n_blocks, (double)sum.round_us / 1000, sum.load * 100);
-        if (sum.load > 1)
+        if (sum.load > 1 && most.device)
                 print_overload(bus, &sum, &most, out, err);
         return 0;
 }

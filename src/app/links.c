@@ -177,9 +177,9 @@ static int app_link_take_over(struct app *app, struct conf *old, struct conf *ne
 
         if (l && !link_needs_new(old, l->index, new, i)) {
                 *ret = l;
-                if (l->is_waiting)
-                        return l->index = i, 0;
                 l->index = i;
+                if (l->is_waiting)
+                        return 0;
                 /* Its subscriptions stay: else brokers would send retained commands again. */
                 return gateway_add_link(app->gateway, l->link, i);
         }
@@ -190,23 +190,28 @@ static int app_link_take_over(struct app *app, struct conf *old, struct conf *ne
         return had_one ? 0 : app_link_start(*ret);
 }
 
+static void app_link_take_out(struct app *app, const struct app_link *l)
+{
+        for (struct app_link **at = &app->links; *at; at = &(*at)->next) {
+                if (*at == l) {
+                        *at = l->next;
+                        return;
+                }
+        }
+}
+
 int links_reconfigure(struct app *app, struct conf *old, struct conf *new)
 {
         struct app_link *list = NULL, **end = &list;
         int r = 0;
 
-        for (uint32_t i = 0; i < new->n_links &&r == 0; i++) {
+        for (uint32_t i = 0; r == 0 && i < new->n_links; i++) {
                 struct app_link *l = NULL;
 
                 r = app_link_take_over(app, old, new, i, &l);
                 if (!l)
                         break;
-                for (struct app_link **at = &app->links; *at; at = &(*at)->next) {
-                        if (*at == l) {
-                                *at = l->next;
-                                break;
-                        }
-                }
+                app_link_take_out(app, l);
                 l->next = NULL;
                 *end = l;
                 end = &l->next;

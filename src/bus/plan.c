@@ -255,13 +255,12 @@ static int plan_append(struct plan *plan, const struct plan_work *w, const struc
 /* Slower points that lie in a block anyway are read with it and cost nothing. */
 static void plan_absorb(struct plan_block *b, struct plan_work *w, unsigned group)
 {
-        enum conf_area area = b->points[0]->area;
-
         for (size_t i = 0; i < w->n_points; i++) {
                 const struct conf_point *p = w->points[i];
 
-                if (w->groups[i] == GROUP_DONE || w->groups[i] <= group || p->area != area ||
-                    p->address < b->address || point_end(p) > (uint32_t)b->address + b->count)
+                if (w->groups[i] == GROUP_DONE || w->groups[i] <= group ||
+                    plan_function(p->area) != b->function || p->address < b->address ||
+                    point_end(p) > (uint32_t)b->address + b->count)
                         continue;
                 b->points[b->n_points++] = p;
                 w->groups[i] = GROUP_DONE;
@@ -375,11 +374,4 @@ void plan_done(struct plan *plan)
                 free(plan->blocks[i].points);
         free(plan->blocks);
         *plan = (struct plan){ 0 };
-}
-
-uint64_t plan_block_load_permille(const struct plan_cost *cost, const struct plan_block *block)
-{
-        uint64_t us = plan_read_us(cost, block->function, block->count);
-
-        return us * 1000 / MBGATE_MAX(block->interval_us, 1u);
 }

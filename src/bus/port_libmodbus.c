@@ -378,13 +378,12 @@ static int port_modbus_init(struct port_modbus *p, const struct conf_bus *bus)
 
 int port_libmodbus_new(const struct conf_bus *bus, struct port **ret_port)
 {
-        struct port *port = calloc(1, sizeof(struct port_modbus));
-        struct port_modbus *p;
+        void *port = calloc(1, sizeof(struct port_modbus));
+        struct port_modbus *p = port;
         int r;
 
-        if (!port)
+        if (!p)
                 return -ENOMEM;
-        p = port_modbus(port);
         p->port.ops = &port_modbus_ops;
         p->fd = p->cancel_fd = p->pair[0] = p->pair[1] = -1;
         r = port_modbus_init(p, bus);

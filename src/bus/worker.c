@@ -59,13 +59,13 @@ struct heartbeat *worker_heartbeat(struct worker *w)
 
 bool worker_has_ended(struct worker *w)
 {
-        return atomic_load(&w->has_ended);
+        return !w->was_started || atomic_load(&w->has_ended);
 }
 
 size_t worker_up_capacity(const struct conf *conf, uint32_t bus)
 {
         const struct conf_bus *b = &conf->buses[bus];
-        size_t n = b->n_devices + 2 * BUS_COMMANDS_MAX + 4;
+        size_t n = b->n_devices + 2 * (size_t)BUS_COMMANDS_MAX + 4;
 
         /* A block has at least one point of its own, and each point may be read on demand. */
         for (size_t i = 0; i < b->n_devices; i++)
@@ -108,7 +108,6 @@ static void take_mail(struct worker *w)
                         worker_command_add(w, CONTAINER_OF(mail, struct bus_command, mail));
                         continue;
                 case BUS_MAIL_RECONF: take_reconf(w, CONTAINER_OF(mail, struct bus_reconf, mail)); break;
-                case BUS_MAIL_STOP: atomic_store(&w->stop, true); break;
                 case BUS_MAIL_SAMPLES:
                 case BUS_MAIL_RESULT:
                 case BUS_MAIL_DEVICE:

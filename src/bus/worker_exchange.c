@@ -98,7 +98,7 @@ static void count(struct worker *w, struct worker_device *d, const struct pdu *p
         w->stats.n_writes += pdu->bytes[0] >= PDU_WRITE_COIL;
         if (reply->gap_us != UINT64_MAX && (w->stats.min_gap_us == 0 || reply->gap_us < w->stats.min_gap_us))
                 w->stats.min_gap_us = (uint32_t)reply->gap_us;
-        switch (result) {
+        switch ((enum port_result)result) {
         case PORT_OK:
                 w->stats.n_ok++;
                 d->stats.n_ok++;
@@ -113,7 +113,7 @@ static void count(struct worker *w, struct worker_device *d, const struct pdu *p
                 w->stats.n_timeouts++;
                 d->stats.n_timeouts++;
                 break;
-        default: break;
+        case PORT_CANCELLED: break;
         }
 }
 

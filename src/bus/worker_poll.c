@@ -77,7 +77,7 @@ static bool cut(struct worker *w, size_t job, const struct port_reply *reply)
         return true;
 }
 
-/* facts of the specification, Modbus 1.1b3 §7, and what to do about them. true: the job was put off. */
+/* What the exceptions of Modbus 1.1b3 §7 mean for the job. true: it was put off. */
 static bool excepted(struct worker *w, size_t job, const struct port_reply *reply)
 {
         unsigned n_attempts = w->schedule.jobs[job].n_attempts;

@@ -79,7 +79,7 @@ static void fill_sample(struct sample *s, const struct conf_point *p, const uint
                 return;
         s->quality = QUALITY_GOOD;
         if (p->format.type == VALUE_TYPE_STRING)
-                *text += VALUE_TEXT_MAX_BYTES;
+                *text += (size_t)VALUE_TEXT_MAX_BYTES;
 }
 
 /* `regs` begin at `address`; NULL: the device answered, but with no values. */
@@ -87,7 +87,7 @@ void worker_post_samples(struct worker *w, const struct conf_point *const *point
                          uint16_t address, const uint16_t *regs, const struct port_reply *reply,
                          bool on_demand)
 {
-        size_t text_bytes = VALUE_TEXT_MAX_BYTES * count_texts(points, n_points);
+        size_t text_bytes = (size_t)VALUE_TEXT_MAX_BYTES * count_texts(points, n_points);
         struct bus_samples *mail;
         char *text;
 

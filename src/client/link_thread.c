@@ -143,7 +143,7 @@ static void thread_on_suback(void *user, int mid, const int *codes, size_t n_cod
         struct link_thread *t = user;
 
         for (size_t i = 0; i < n_codes; i++) {
-                const struct subscription *sub = subscriptions_answered(&t->subs, mid);
+                const struct subscription *sub = link_subscriptions_answered(&t->subs, mid);
 
                 if (!sub)
                         return;
@@ -199,7 +199,7 @@ static void thread_drop_session(struct link_thread *t)
         else
                 mqtt_session_drop(t->session);
         thread_refill(t, t->conf->clean_session);
-        subscriptions_reset(&t->subs);
+        link_subscriptions_reset(&t->subs);
 }
 
 static void thread_log_failure(struct link_thread *t, const struct connector_verdict *v, const char *line)
@@ -393,7 +393,7 @@ static int thread_subscribe_some(struct link_thread *t, size_t *at)
                 filters[n++] = t->subs.list[(*at)++].filter;
         r = mqtt_session_subscribe(t->session, filters, n, MBGATE_MIN(qos, t->conf->qos), &mid);
         for (size_t i = 0; r == 0 && i < n; i++)
-                subscriptions_sent(&t->subs, &t->subs.list[first + i], mid);
+                link_subscriptions_sent(&t->subs, &t->subs.list[first + i], mid);
         return r;
 }
 
@@ -405,7 +405,7 @@ static int thread_subscribe_all(struct link_thread *t)
                 if (t->subs.list[i].is_gone && mqtt_session_unsubscribe(t->session, t->subs.list[i].filter))
                         return MQTT_SESSION_E_DOWN;
         }
-        subscriptions_purge(&t->subs);
+        link_subscriptions_purge(&t->subs);
         while (at < t->subs.n) {
                 if (thread_subscribe_some(t, &at))
                         return MQTT_SESSION_E_DOWN;
@@ -485,29 +485,26 @@ static void thread_take_publishes(struct link_thread *t)
 static void thread_subscribe(struct link_thread *t, const char *filter, uint8_t qos, uint64_t now_us)
 {
         struct subscription *sub;
-        size_t at;
+        int mid = 0;
 
-        if (subscriptions_add(&t->subs, filter, qos, &sub) < 0) {
+        if (link_subscriptions_add(&t->subs, filter, qos, &sub) < 0) {
                 log_error(&t->fields, "link %s: out of memory: not subscribed to %s", t->conf->name, filter);
                 return;
         }
         if (t->connector.accepted_us == 0 || t->is_leaving)
                 return;
-        at = (size_t)(sub - t->subs.list);
-        const char *filters[] = { sub->filter };
-        int mid = 0;
-
-        if (mqtt_session_subscribe(t->session, filters, 1, MBGATE_MIN(qos, t->conf->qos), &mid))
+        if (mqtt_session_subscribe(t->session, &(const char *){ sub->filter }, 1,
+                                   MBGATE_MIN(qos, t->conf->qos), &mid))
                 thread_session_down(t, now_us);
         else
-                subscriptions_sent(&t->subs, &t->subs.list[at], mid);
+                link_subscriptions_sent(&t->subs, sub, mid);
 }
 
 static void thread_unsubscribe(struct link_thread *t, const char *filter, uint64_t now_us)
 {
         bool is_up = t->connector.accepted_us > 0 && !t->is_leaving;
 
-        subscriptions_remove(&t->subs, filter, !is_up && !t->conf->clean_session);
+        link_subscriptions_remove(&t->subs, filter, !is_up && !t->conf->clean_session);
         if (is_up && mqtt_session_unsubscribe(t->session, filter))
                 thread_session_down(t, now_us);
 }
@@ -673,7 +670,7 @@ void *link_thread_main(void *user)
                 thread_finish(&t);
         }
         spool_free(t.spool);
-        subscriptions_done(&t.subs);
+        link_subscriptions_done(&t.subs);
         heartbeat_promise(&core->heartbeat, 0);
         atomic_store(&core->is_finished, true);
         link_core_unref(core);

@@ -43,9 +43,8 @@ struct mqtt_session {
         char detail[120];      /* the first error that libmosquitto logged in this attempt */
         int connack;           /* reason code; −1: none yet */
         int disconnect_reason; /* of the broker's DISCONNECT; 0: none */
-        bool is_present;
-        bool is_leaving;      /* DISCONNECT is on its way */
-        uint16_t keepalive_s; /* in effect */
+        bool is_leaving;       /* DISCONNECT is on its way */
+        uint16_t keepalive_s;  /* in effect */
         uint16_t receive_max;
         uint8_t max_qos;
         uint32_t packet_max_bytes; /* 0: no limit */
@@ -83,8 +82,8 @@ static void session_on_connect(struct mosquitto *mosq, void *user, int code, int
         struct mqtt_session *s = user;
 
         (void)mosq;
+        (void)flags; /* whether the broker had kept the session: libmosquitto sees to what is in flight */
         s->connack = code;
-        s->is_present = flags & 1;
         session_read_limits(s, properties);
 }
 
@@ -413,7 +412,6 @@ static void session_reset(struct mqtt_session *s, uint64_t now_us)
         s->detail[0] = '\0';
         s->connack = -1;
         s->disconnect_reason = 0;
-        s->is_present = false;
         s->is_leaving = false;
         s->keepalive_s = session_keepalive_s(s);
         s->receive_max = UINT16_MAX;
@@ -726,11 +724,6 @@ void mqtt_session_disconnect(struct mqtt_session *s, bool with_will)
 unsigned mqtt_session_quota(const struct mqtt_session *s)
 {
         return MBGATE_MIN(MBGATE_MAX(s->receive_max, 1U), (unsigned)MQTT_SESSION_INFLIGHT_MAX);
-}
-
-bool mqtt_session_is_present(const struct mqtt_session *s)
-{
-        return s->is_present;
 }
 
 const char *mqtt_session_describe(const struct mqtt_session *s)

@@ -113,9 +113,6 @@ void mqtt_session_disconnect(struct mqtt_session *s, bool with_will);
 /* Messages the broker lets be in flight: its receive maximum, at most MQTT_SESSION_INFLIGHT_MAX. */
 unsigned mqtt_session_quota(const struct mqtt_session *s);
 
-/* The broker had kept the session. */
-bool mqtt_session_is_present(const struct mqtt_session *s);
-
 /* "MQTT 5, TLS" */
 const char *mqtt_session_describe(const struct mqtt_session *s);
 

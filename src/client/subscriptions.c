@@ -10,7 +10,7 @@
 /* gcc 12's analyzer loses the filters in the list: an array whose index it does not know. */
 NO_ANALYZER_LEAKS
 
-void subscriptions_done(struct subscriptions *subs)
+void link_subscriptions_done(struct subscriptions *subs)
 {
         for (size_t i = 0; i < subs->n; i++)
                 free(subs->list[i].filter);
@@ -18,7 +18,7 @@ void subscriptions_done(struct subscriptions *subs)
         *subs = (struct subscriptions){ .n = 0 };
 }
 
-static struct subscription *subscriptions_find(struct subscriptions *subs, const char *filter)
+static struct subscription *link_subscriptions_find(struct subscriptions *subs, const char *filter)
 {
         for (size_t i = 0; i < subs->n; i++) {
                 if (strcmp(subs->list[i].filter, filter) == 0)
@@ -27,7 +27,7 @@ static struct subscription *subscriptions_find(struct subscriptions *subs, const
         return NULL;
 }
 
-static int subscriptions_append(struct subscriptions *subs, const char *filter)
+static int link_subscriptions_append(struct subscriptions *subs, const char *filter)
 {
         struct subscription *list;
         char *copy;
@@ -43,13 +43,14 @@ static int subscriptions_append(struct subscriptions *subs, const char *filter)
         return 0;
 }
 
-int subscriptions_add(struct subscriptions *subs, const char *filter, uint8_t qos, struct subscription **ret)
+int link_subscriptions_add(struct subscriptions *subs, const char *filter, uint8_t qos,
+                           struct subscription **ret)
 {
-        struct subscription *sub = subscriptions_find(subs, filter);
+        struct subscription *sub = link_subscriptions_find(subs, filter);
         int r;
 
         if (!sub) {
-                r = subscriptions_append(subs, filter);
+                r = link_subscriptions_append(subs, filter);
                 if (r < 0)
                         return r;
                 sub = &subs->list[subs->n - 1];
@@ -60,59 +61,59 @@ int subscriptions_add(struct subscriptions *subs, const char *filter, uint8_t qo
         return 0;
 }
 
-static void subscriptions_settle(struct subscriptions *subs, struct subscription *sub)
+static void link_subscriptions_settle(struct subscriptions *subs, struct subscription *sub)
 {
         if (sub->mid != 0)
                 subs->n_waiting--;
         sub->mid = 0;
 }
 
-static void subscriptions_forget(struct subscriptions *subs, struct subscription *sub)
+static void link_subscriptions_forget(struct subscriptions *subs, struct subscription *sub)
 {
-        subscriptions_settle(subs, sub);
+        link_subscriptions_settle(subs, sub);
         free(sub->filter);
         subs->n--;
         memmove(sub, sub + 1, (size_t)(subs->list + subs->n - sub) * sizeof(*sub));
 }
 
-void subscriptions_remove(struct subscriptions *subs, const char *filter, bool keep)
+void link_subscriptions_remove(struct subscriptions *subs, const char *filter, bool keep)
 {
-        struct subscription *sub = subscriptions_find(subs, filter);
+        struct subscription *sub = link_subscriptions_find(subs, filter);
 
         if (sub && keep)
                 sub->is_gone = true;
         else if (sub)
-                subscriptions_forget(subs, sub);
+                link_subscriptions_forget(subs, sub);
 }
 
-void subscriptions_purge(struct subscriptions *subs)
+void link_subscriptions_purge(struct subscriptions *subs)
 {
         for (size_t i = subs->n; i > 0; i--) {
                 if (subs->list[i - 1].is_gone)
-                        subscriptions_forget(subs, &subs->list[i - 1]);
+                        link_subscriptions_forget(subs, &subs->list[i - 1]);
         }
 }
 
-void subscriptions_reset(struct subscriptions *subs)
+void link_subscriptions_reset(struct subscriptions *subs)
 {
         for (size_t i = 0; i < subs->n; i++)
-                subscriptions_settle(subs, &subs->list[i]);
+                link_subscriptions_settle(subs, &subs->list[i]);
 }
 
-void subscriptions_sent(struct subscriptions *subs, struct subscription *sub, int mid)
+void link_subscriptions_sent(struct subscriptions *subs, struct subscription *sub, int mid)
 {
-        subscriptions_settle(subs, sub);
+        link_subscriptions_settle(subs, sub);
         sub->mid = mid;
         subs->n_waiting++;
 }
 
-const struct subscription *subscriptions_answered(struct subscriptions *subs, int mid)
+const struct subscription *link_subscriptions_answered(struct subscriptions *subs, int mid)
 {
         for (size_t i = 0; i < subs->n; i++) {
                 struct subscription *sub = &subs->list[i];
 
                 if (sub->mid == mid && mid != 0) {
-                        subscriptions_settle(subs, sub);
+                        link_subscriptions_settle(subs, sub);
                         return sub;
                 }
         }

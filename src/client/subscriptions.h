@@ -23,24 +23,24 @@ struct subscriptions {
 };
 
 /* An empty list is all zero. */
-void subscriptions_done(struct subscriptions *subs);
+void link_subscriptions_done(struct subscriptions *subs);
 
 /* Adds a filter or changes its QoS; *ret is valid until the next call. −ENOMEM. */
-MUST_CHECK int subscriptions_add(struct subscriptions *subs, const char *filter, uint8_t qos,
-                                 struct subscription **ret);
+MUST_CHECK int link_subscriptions_add(struct subscriptions *subs, const char *filter, uint8_t qos,
+                                      struct subscription **ret);
 
 /* Forgets a filter, or, with `keep`, marks it as gone. */
-void subscriptions_remove(struct subscriptions *subs, const char *filter, bool keep);
+void link_subscriptions_remove(struct subscriptions *subs, const char *filter, bool keep);
 
 /* Forgets those that are gone. */
-void subscriptions_purge(struct subscriptions *subs);
+void link_subscriptions_purge(struct subscriptions *subs);
 
 /* The connection ended: nothing waits any more. */
-void subscriptions_reset(struct subscriptions *subs);
+void link_subscriptions_reset(struct subscriptions *subs);
 
-void subscriptions_sent(struct subscriptions *subs, struct subscription *sub, int mid);
+void link_subscriptions_sent(struct subscriptions *subs, struct subscription *sub, int mid);
 
 /* The next filter of packet `mid` has its answer: returns it, or NULL when there is none. */
-const struct subscription *subscriptions_answered(struct subscriptions *subs, int mid);
+const struct subscription *link_subscriptions_answered(struct subscriptions *subs, int mid);
 
 #endif

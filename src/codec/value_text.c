@@ -46,7 +46,7 @@ static void value_to_decimal(double r, struct value_decimal *ret)
                 if (*p >= '0' && *p <= '9' && ret->n_digits < precision)
                         ret->digits[ret->n_digits++] = *p;
         }
-        ret->point = *p == 'e' ? atoi(p + 1) + 1 : 0;
+        ret->point = *p == 'e' ? (int)strtol(p + 1, NULL, 10) + 1 : 0;
         ret->negative = r < 0;
 }
 

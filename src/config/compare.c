@@ -53,8 +53,3 @@ enum conf_change conf_compare_link(const struct conf_link *a, const struct conf_
                 return CONF_REPLACE;
         return a->tls.on ? MBGATE_MAX(change, schema_compare(SCHEMA_TLS, &a->tls, &b->tls)) : change;
 }
-
-enum conf_change conf_compare_gateway(const struct conf_gateway *a, const struct conf_gateway *b)
-{
-        return schema_compare(SCHEMA_GATEWAY, a, b);
-}

@@ -128,7 +128,7 @@ const struct schema_key schema_keys[] = {
         { BUS, 0, "low_latency", BOOL, MEMBER(bus, low_latency), .deflt = "true", .change = REPLACE,
           .help = "Ask the driver to hand over characters at once." },
         { BUS, 0, "broadcast_delay_ms", INT, MEMBER(bus, broadcast_delay_ms), RANGE(0, 10000), .deflt = "100",
-          .change = ADJUST, .help = "Silence after a broadcast." },
+          .change = REPLACE, .help = "Silence after a broadcast." },
         { BUS, 0, "connect_timeout_ms", INT, MEMBER(bus, connect_timeout_ms), RANGE(100, 60000),
           .deflt = "5000", .change = REPLACE, .help = "To connect to a TCP port." },
         { BUS, 0, "stats_interval_s", INT, MEMBER(bus, stats_interval_s), RANGE(0, 86400), .deflt = "60",

@@ -205,6 +205,11 @@ static void on_point_message(struct gateway *g, struct gw_link *l, const struct 
         free(q.id_json);
 }
 
+static bool is_blank(char c)
+{
+        return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 /* The seconds that a payload asks for, plain or {"value":…}; 0 for what means the default. */
 static int64_t send_interval_read(const struct gateway *g, const struct message *m)
 {
@@ -221,9 +226,9 @@ static int64_t send_interval_read(const struct gateway *g, const struct message 
                 text = json.value;
                 n = strlen(text);
         }
-        while (n > 0 && memchr(" \t\r\n", text[n - 1], 4))
+        while (n > 0 && is_blank(text[n - 1]))
                 n--;
-        while (n > 0 && memchr(" \t\r\n", text[0], 4)) {
+        while (n > 0 && is_blank(text[0])) {
                 text++;
                 n--;
         }

@@ -203,8 +203,7 @@ void gateway_on_bus_mail(struct gateway *g, struct mail *mail)
                         gw_on_stats(g, stats);
                 break;
         case BUS_MAIL_COMMAND:
-        case BUS_MAIL_RECONF:
-        case BUS_MAIL_STOP: break;
+        case BUS_MAIL_RECONF: break;
         }
         mail_free(mail);
 }

@@ -239,7 +239,7 @@ int gateway_reconfigure(struct gateway *g, struct conf *conf)
         r = index_old(g, &index);
         if (r == 0)
                 r = gw_state_new(conf, &buses, &points, &map);
-        if (r < 0) {
+        if (r != 0) {
                 index_done(&index);
                 return r;
         }

@@ -106,16 +106,6 @@ int bus_stats_mail_new(struct bus_stats_mail **ret)
         return 0;
 }
 
-int bus_stop_new(struct mail **ret)
-{
-        struct mail *stop = bus_mail_new(sizeof(*stop), BUS_MAIL_STOP, 0);
-
-        if (!stop)
-                return -ENOMEM;
-        *ret = stop;
-        return 0;
-}
-
 int bus_reconf_new(struct conf *conf, struct conf *(*unref)(struct conf *), uint32_t bus,
                    struct bus_reconf **ret)
 {

@@ -14,7 +14,7 @@
 
 /*
  * Starts `fn(user)` on a new thread named `name` (cut at 15 bytes, pthread_setname_np(3)), with a stack of
- * 128 KiB. −errno of pthread_create(3).
+ * 512 KiB. −errno of pthread_create(3).
  */
 MUST_CHECK int thread_start(pthread_t *ret_thread, const char *name, void *(*fn)(void *user), void *user);
 

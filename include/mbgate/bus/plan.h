@@ -64,7 +64,4 @@ MUST_CHECK int plan_device(const struct conf_device *device, const struct plan_c
                            const struct plan_hole *holes, size_t n_holes, struct plan *ret_plan);
 void plan_done(struct plan *plan);
 
-/* Share of the line, in ‰, that the block takes when it keeps its interval. */
-uint64_t plan_block_load_permille(const struct plan_cost *cost, const struct plan_block *block);
-
 #endif

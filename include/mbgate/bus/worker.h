@@ -28,7 +28,7 @@ MUST_CHECK int worker_start(struct worker *w);
 /* Asks it to end at the next transaction boundary; returns at once. */
 void worker_stop(struct worker *w);
 
-/* Whether the thread has ended (worker_free() will not block then). */
+/* Whether the thread has ended or never ran (worker_free() will not block then). */
 bool worker_has_ended(struct worker *w);
 
 /* For the watchdog: late when a transaction takes longer than any could. */

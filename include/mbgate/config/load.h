@@ -50,8 +50,6 @@ enum conf_change {
         CONF_REPLACE, /* port or line settings, host or credentials: a new one is needed */
 };
 
-/* CONF_REPLACE: its name or status topic, and with that the will of every link. */
-enum conf_change conf_compare_gateway(const struct conf_gateway *a, const struct conf_gateway *b);
 enum conf_change conf_compare_bus(const struct conf_bus *a, const struct conf_bus *b);
 enum conf_change conf_compare_link(const struct conf_link *a, const struct conf_link *b);
 

@@ -25,7 +25,6 @@ enum bus_mail_kind {
         /* down */
         BUS_MAIL_COMMAND = 1, /* struct bus_command */
         BUS_MAIL_RECONF,      /* struct bus_reconf */
-        BUS_MAIL_STOP,        /* struct mail alone: stop at the next transaction boundary */
         /* up */
         BUS_MAIL_SAMPLES = 16, /* struct bus_samples; key: block + 1 */
         BUS_MAIL_RESULT,       /* struct bus_result; key 0 */
@@ -139,7 +138,6 @@ MUST_CHECK int bus_samples_new(uint32_t block, size_t n_samples, size_t text_byt
 MUST_CHECK int bus_device_state_new(uint32_t device, struct bus_device_state **ret);
 MUST_CHECK int bus_port_state_new(struct bus_port_state **ret);
 MUST_CHECK int bus_stats_mail_new(struct bus_stats_mail **ret);
-MUST_CHECK int bus_stop_new(struct mail **ret);
 
 /* `unref` is called with the reference if the message is never handled. */
 MUST_CHECK int bus_reconf_new(struct conf *conf, struct conf *(*unref)(struct conf *), uint32_t bus,

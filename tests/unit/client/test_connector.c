@@ -224,36 +224,36 @@ static void test_subscriptions(void **state)
         struct subscription *sub;
 
         (void)state;
-        assert_int_equal(subscriptions_add(&subs, "a", 1, &sub), 0);
-        subscriptions_sent(&subs, sub, 7);
-        assert_int_equal(subscriptions_add(&subs, "b", 1, &sub), 0);
-        subscriptions_sent(&subs, sub, 7);
-        assert_int_equal(subscriptions_add(&subs, "a", 2, &sub), 0);
+        assert_int_equal(link_subscriptions_add(&subs, "a", 1, &sub), 0);
+        link_subscriptions_sent(&subs, sub, 7);
+        assert_int_equal(link_subscriptions_add(&subs, "b", 1, &sub), 0);
+        link_subscriptions_sent(&subs, sub, 7);
+        assert_int_equal(link_subscriptions_add(&subs, "a", 2, &sub), 0);
         assert_int_equal(subs.n, 2);
         assert_int_equal(subs.n_waiting, 2);
-        assert_string_equal(subscriptions_answered(&subs, 7)->filter, "a");
-        assert_string_equal(subscriptions_answered(&subs, 7)->filter, "b");
-        assert_null(subscriptions_answered(&subs, 7));
-        assert_null(subscriptions_answered(&subs, 0));
+        assert_string_equal(link_subscriptions_answered(&subs, 7)->filter, "a");
+        assert_string_equal(link_subscriptions_answered(&subs, 7)->filter, "b");
+        assert_null(link_subscriptions_answered(&subs, 7));
+        assert_null(link_subscriptions_answered(&subs, 0));
         assert_int_equal(subs.n_waiting, 0);
-        subscriptions_sent(&subs, &subs.list[0], 8);
-        subscriptions_remove(&subs, "a", true);
+        link_subscriptions_sent(&subs, &subs.list[0], 8);
+        link_subscriptions_remove(&subs, "a", true);
         assert_int_equal(subs.n, 2);
-        subscriptions_purge(&subs);
+        link_subscriptions_purge(&subs);
         assert_int_equal(subs.n, 1);
         assert_int_equal(subs.n_waiting, 0);
-        subscriptions_remove(&subs, "nothing", false);
-        subscriptions_remove(&subs, "b", false);
+        link_subscriptions_remove(&subs, "nothing", false);
+        link_subscriptions_remove(&subs, "b", false);
         assert_int_equal(subs.n, 0);
         for (unsigned i = 0; i < 100; i++) {
                 char filter[8] = { (char)('0' + i / 10), (char)('0' + i % 10) };
 
-                assert_int_equal(subscriptions_add(&subs, filter, 0, &sub), 0);
-                subscriptions_sent(&subs, sub, 1);
+                assert_int_equal(link_subscriptions_add(&subs, filter, 0, &sub), 0);
+                link_subscriptions_sent(&subs, sub, 1);
         }
-        subscriptions_reset(&subs);
+        link_subscriptions_reset(&subs);
         assert_int_equal(subs.n_waiting, 0);
-        subscriptions_done(&subs);
+        link_subscriptions_done(&subs);
 }
 
 int main(void)

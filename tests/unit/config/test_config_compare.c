@@ -108,24 +108,10 @@ static void test_changes(void **state UNUSED)
         (void)conf_unref(a);
 }
 
-static void test_gateway(void **state UNUSED)
-{
-        struct conf *a = load("gateway = { name = \"g\"; };"), *b = load("gateway = { name = \"h\"; };");
-        struct conf *c = load("gateway = { name = \"g\"; log_level = \"debug\"; interval_ms = 50; };");
-
-        assert_int_equal(conf_compare_gateway(&a->gateway, &a->gateway), CONF_SAME);
-        assert_int_equal(conf_compare_gateway(&a->gateway, &b->gateway), CONF_REPLACE);
-        assert_int_equal(conf_compare_gateway(&a->gateway, &c->gateway), CONF_ADJUST);
-        (void)conf_unref(a);
-        (void)conf_unref(b);
-        (void)conf_unref(c);
-}
-
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_changes),
-                cmocka_unit_test(test_gateway),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
