@@ -257,8 +257,8 @@ static int tcp_resolve(const char *text, struct tcp *t)
 
                 if (n >= sizeof(host) || n == 0)
                         return -EINVAL;
-                memcpy(host, text + bracket, n - 2 * bracket);
-                host[n - 2 * bracket] = '\0';
+                memcpy(host, text + bracket, n - 2 * (size_t)bracket);
+                host[n - 2 * (size_t)bracket] = '\0';
         }
         if (getaddrinfo(host, colon ? colon + 1 : text, &hints, &found) != 0)
                 return -EINVAL;
@@ -271,13 +271,12 @@ static int tcp_resolve(const char *text, struct tcp *t)
 int endpoint_new_tcp(struct loop *loop, struct simbus *bus, const char *address, enum framing framing,
                      struct endpoint **ret)
 {
-        struct endpoint *endpoint = calloc(1, sizeof(struct tcp));
-        struct tcp *t;
+        void *endpoint = calloc(1, sizeof(struct tcp));
+        struct tcp *t = endpoint;
         int r;
 
-        if (!endpoint)
+        if (!t)
                 return -ENOMEM;
-        t = CONTAINER_OF(endpoint, struct tcp, endpoint);
         t->endpoint = (struct endpoint){ .ops = &tcp_ops, .bus = bus, .loop = loop, .back_ns = LINE_NEVER };
         t->listener = (struct source){ .fd = -1, .ready = tcp_listener_ready };
         t->framing = framing;

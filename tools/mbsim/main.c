@@ -228,10 +228,10 @@ static int play_registers(struct program *p, FILE *file, const char *file_name, 
 {
         char reason[REASON_BYTES];
         struct buf error = BUF_ON(reason);
-        struct simbus *bus;
+        struct simbus *bus = NULL;
         int r = bus_new(p, name, &bus);
 
-        if (r != 0)
+        if (r != 0 || !bus)
                 return r;
         r = regfile_load(file, file_name, bus->map, &error);
         if (r < 0)

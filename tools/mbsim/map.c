@@ -56,11 +56,6 @@ int map_area_parse(const char *name, size_t len_bytes, enum map_area *ret)
         return -EINVAL;
 }
 
-const char *map_area_name(enum map_area area)
-{
-        return area_names[area];
-}
-
 int map_new(bool sparse_ok, uint64_t seed, struct map **ret_map)
 {
         struct map *map = calloc(1, sizeof(*map));

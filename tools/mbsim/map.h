@@ -95,7 +95,6 @@ bool map_generator_fits(const struct value_format *format, const struct gen *gen
 
 /* "holding" → MAP_HOLDING. 0 or −EINVAL. */
 MUST_CHECK int map_area_parse(const char *name, size_t len_bytes, enum map_area *ret);
-const char *map_area_name(enum map_area area);
 
 static inline bool map_area_is_bits(enum map_area area)
 {

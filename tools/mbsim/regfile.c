@@ -101,7 +101,7 @@ static int regfile_word(struct regfile *f, const char *word, char **save, struct
                 return -EINVAL;
         }
         if (p->format.type == VALUE_TYPE_STRING &&
-            text_parse_i64(word, strlen(word), 1, VALUE_TEXT_MAX_BYTES, &length) == 0) {
+            text_parse_i64(word, strlen(word), 1, (int64_t)VALUE_TEXT_MAX_BYTES, &length) == 0) {
                 p->format.length_bytes = (unsigned)length;
                 return 0;
         }

@@ -71,7 +71,7 @@ static int serve_registers(struct serve_call *c, enum map_area area, uint16_t ad
                 return serve_map_error(r);
         out[1] = (uint8_t)(2 * count);
         for (unsigned i = 0; i < count; i++)
-                put_be16(out + 2 + 2 * i, regs[i]);
+                put_be16(out + 2 + 2 * (size_t)i, regs[i]);
         c->out->reply.n_bytes = 2 + 2 * count;
         c->out->n_read = count;
         return 0;
@@ -134,7 +134,7 @@ static int serve_write_many(struct serve_call *c)
             c->n_in != 6 + n_data)
                 return PDU_EXC_VALUE;
         for (unsigned i = 0; i < count; i++)
-                values[i] = coils ? serve_bit(c->in + 6, i) : get_be16(c->in + 6 + 2 * i);
+                values[i] = coils ? serve_bit(c->in + 6, i) : get_be16(c->in + 6 + 2 * (size_t)i);
         r = map_write(c->map, c->unit, coils ? MAP_COIL : MAP_HOLDING, get_be16(c->in + 1), count, values);
         if (r != 0)
                 return serve_map_error(r);
@@ -177,7 +177,7 @@ static int serve_read_write(struct serve_call *c)
         if (count == 0 || count > READ_WRITE_REGS_MAX || c->in[9] != 2 * count || c->n_in != 10 + 2 * count)
                 return PDU_EXC_VALUE;
         for (unsigned i = 0; i < count; i++)
-                values[i] = get_be16(c->in + 10 + 2 * i);
+                values[i] = get_be16(c->in + 10 + 2 * (size_t)i);
         r = map_write(c->map, c->unit, MAP_HOLDING, get_be16(c->in + 5), count, values);
         if (r != 0)
                 return serve_map_error(r);
