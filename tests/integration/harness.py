@@ -15,6 +15,8 @@ import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+import compat
+
 LIMIT = 60  # seconds until an event that must come counts as missing: sanitizers on a busy machine are slow
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("MBGATE_BUILD", SOURCE / "build" / "dev")).resolve()
@@ -149,10 +151,7 @@ class Mqtt:
         self.messages = []
         self.changed = threading.Condition()
         version = {4: paho.MQTTv311, 5: paho.MQTTv5}[protocol]
-        if hasattr(paho, "CallbackAPIVersion"):  # paho 2, Debian 13
-            self.client = paho.Client(paho.CallbackAPIVersion.VERSION1, protocol=version)
-        else:
-            self.client = paho.Client(protocol=version)
+        self.client = compat.mqtt_client(version)
         self.subscribed = threading.Event()
         self.filters = filters
         self.client.on_connect = self._on_connect

@@ -10,31 +10,23 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import termios
 import threading
 import time
-import types
 
 import pytest
+
+import compat
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 PATIENCE_S = 20
 TIOCGEXCL = 0x80045440  # not in module termios
 
-try:
-    import serial_asyncio  # noqa: F401
-except ModuleNotFoundError:  # pymodbus imports it for its asynchronous client only
-    sys.modules["serial_asyncio"] = types.ModuleType("serial_asyncio")
-    sys.modules["serial_asyncio"].create_serial_connection = None
-from pymodbus.client import ModbusSerialClient, ModbusTcpClient  # noqa: E402
-from pymodbus.transaction import ModbusRtuFramer  # noqa: E402
-
 
 def find_mbsim():
-    build = os.environ.get("MBGATE_BUILD")
-    for path in ([os.path.join(build, "tools/mbsim/mbsim")] if build else []) + [os.environ.get("MBSIM", "")]:
+    build = os.path.abspath(os.environ.get("MBGATE_BUILD", ""))
+    for path in [os.path.join(build, "tools/mbsim/mbsim")] + [os.environ.get("MBSIM", "")]:
         if path and os.access(path, os.X_OK):
             return path
     built = [os.path.join(ROOT, "build", d, "tools/mbsim/mbsim") for d in sorted(os.listdir(os.path.join(ROOT, "build")))]
@@ -134,7 +126,7 @@ def link(tmp_path):
 
 def serial_client(place, baud=9600, timeout=2):
     """Parity N, whatever the simulated line has: a pty has none, which pyserial takes for an error. Whole seconds."""
-    client = ModbusSerialClient(place, baudrate=baud, parity="N", timeout=timeout, retries=0)
+    client = compat.serial_master(place, baudrate=baud, parity="N", timeout=timeout, retries=0)
     assert client.connect()
     return client
 
@@ -171,22 +163,22 @@ def test_pymodbus_uses_every_function_on_the_line(sim, tmp_path):
     s = sim(*registers_file(tmp_path, "unit 7\nholding 0..99 = address\ninput 0..9 = unit-address\n"
                                       "coil 0..15 = 0\ndiscrete 0..15 = address\n"), *link(tmp_path), "--baud", "115200")
     c = serial_client(s.place, 115200)
-    assert c.read_holding_registers(10, 90, slave=7).registers == list(range(10, 100))
-    assert c.read_input_registers(0, 3, slave=7).registers == [7000, 7001, 7002]
-    assert c.read_discrete_inputs(0, 4, slave=7).bits[:4] == [False, True, False, True]
-    assert not c.write_coil(3, True, slave=7).isError()
-    assert not c.write_coils(5, [True, False, True], slave=7).isError()
-    assert c.read_coils(0, 8, slave=7).bits == [False, False, False, True, False, True, False, True]
-    assert not c.write_register(20, 0xABCD, slave=7).isError()
-    assert not c.write_registers(21, [1, 2, 3], slave=7).isError()
-    assert c.read_holding_registers(20, 5, slave=7).registers == [0xABCD, 1, 2, 3, 24]
+    assert c.read_holding_registers(10, 90, unit=7).registers == list(range(10, 100))
+    assert c.read_input_registers(0, 3, unit=7).registers == [7000, 7001, 7002]
+    assert c.read_discrete_inputs(0, 4, unit=7).bits[:4] == [False, True, False, True]
+    assert not c.write_coil(3, True, unit=7).isError()
+    assert not c.write_coils(5, [True, False, True], unit=7).isError()
+    assert c.read_coils(0, 8, unit=7).bits == [False, False, False, True, False, True, False, True]
+    assert not c.write_register(20, 0xABCD, unit=7).isError()
+    assert not c.write_registers(21, [1, 2, 3], unit=7).isError()
+    assert c.read_holding_registers(20, 5, unit=7).registers == [0xABCD, 1, 2, 3, 24]
     assert not c.mask_write_register(20, 0xFF00, 0x0012, unit=7).isError()
-    assert c.read_holding_registers(20, 1, slave=7).registers == [0xAB12]
-    r = c.readwrite_registers(read_address=30, read_count=2, write_address=30, write_registers=[8], unit=7)
+    assert c.read_holding_registers(20, 1, unit=7).registers == [0xAB12]
+    r = c.readwrite_registers(read_address=30, read_count=2, write_address=30, values=[8], unit=7)
     assert r.registers == [8, 31]
-    assert c.read_holding_registers(99, 2, slave=7).exception_code == 2
-    assert c.write_register(100, 1, slave=7).exception_code == 2
-    assert c.read_holding_registers(0, 1, slave=8).isError()
+    assert c.read_holding_registers(99, 2, unit=7).exception_code == 2
+    assert c.write_register(100, 1, unit=7).exception_code == 2
+    assert c.read_holding_registers(0, 1, unit=8).isError()
     total = s.stop()["buses"][0]
     assert total["unknown_unit"] == 1 and total["exceptions"] == 2 and total["broken"] == 0
 
@@ -194,16 +186,14 @@ def test_pymodbus_uses_every_function_on_the_line(sim, tmp_path):
 @pytest.mark.parametrize("framing", ["tcp", "rtu-tcp"])
 def test_tcp(sim, tmp_path, framing):
     s = sim("--reference", f"--{framing}", "127.0.0.1:0")
-    framer = {} if framing == "tcp" else {"framer": ModbusRtuFramer}
-    c = ModbusTcpClient("127.0.0.1", port=s.tcp(), timeout=5, **framer)
-    other = ModbusTcpClient("127.0.0.1", port=s.tcp(), timeout=5, **framer)
+    c, other = (compat.tcp_master(s.tcp(), rtu=framing == "rtu-tcp", timeout=5) for _ in range(2))
     assert c.connect() and other.connect()
-    assert not c.write_register(2, 700, slave=10).isError()
-    assert other.read_holding_registers(2, 2, slave=10).registers == [700, 65379]
+    assert not c.write_register(2, 700, unit=10).isError()
+    assert other.read_holding_registers(2, 2, unit=10).registers == [700, 65379]
     if framing == "tcp":
         values, _ = mbpoll("-m", "tcp", "-p", str(s.tcp()), "-a", "10", "-r", "2", "-c", "2", "127.0.0.1")
         assert values[2] == "700"
-        assert c.read_holding_registers(0, 1, slave=3).exception_code == 11
+        assert c.read_holding_registers(0, 1, unit=3).exception_code == 11
     assert s.stats()["t35_violations"] == 0
 
 
@@ -213,16 +203,16 @@ def test_a_configuration_is_played_where_it_says(sim, tmp_path):
     s = sim(str(config), "--set", "sensor.temp=sine -5..-5 period 10")
     assert s.places == {"rs485": str(tmp_path / "line")}
     c = serial_client(s.place, 19200)
-    temp, hum, led, test = c.read_holding_registers(0, 4, slave=10).registers
+    temp, hum, led, test = c.read_holding_registers(0, 4, unit=10).registers
     assert (temp, led, test) == (65536 - 50, 0, 65379) and 400 <= hum <= 500
-    assert not c.write_register(2, 512, slave=10).isError()
-    assert c.write_register(0, 512, slave=10).exception_code == 2
-    assert not c.read_input_registers(0, 2, slave=1).isError()
-    assert not c.write_coil(4, True, slave=1).isError()
-    assert c.read_coils(4, 1, slave=1).bits[0] is True
+    assert not c.write_register(2, 512, unit=10).isError()
+    assert c.write_register(0, 512, unit=10).exception_code == 2
+    assert not c.read_input_registers(0, 2, unit=1).isError()
+    assert not c.write_coil(4, True, unit=1).isError()
+    assert c.read_coils(4, 1, unit=1).bits[0] is True
     assert s.tell("get sensor.led") == "ok 512"
     assert s.tell("set sensor.led 7") == "ok"
-    assert c.read_holding_registers(2, 1, slave=10).registers == [7]
+    assert c.read_holding_registers(2, 1, unit=10).registers == [7]
 
 
 def test_values_can_be_addresses(sim, tmp_path):
@@ -230,14 +220,14 @@ def test_values_can_be_addresses(sim, tmp_path):
     config.write_text(CONFIG % {"port": tmp_path / "line"})
     s = sim(str(config), "--values", "unit-address")
     c = serial_client(s.place, 19200)
-    assert c.read_holding_registers(0, 4, slave=10).registers == [10000, 10001, 10002, 10003]
-    assert c.read_input_registers(0, 2, slave=1).registers == [1000, 1001]
+    assert c.read_holding_registers(0, 4, unit=10).registers == [10000, 10001, 10002, 10003]
+    assert c.read_input_registers(0, 2, unit=1).registers == [1000, 1001]
 
 
 def test_sparse_maps_read_zero(sim, tmp_path):
     s = sim("--reference", "--sparse-ok", *link(tmp_path))
     c = serial_client(s.place)
-    assert c.read_holding_registers(2, 4, slave=10).registers == [0, 65379, 0, 0]
+    assert c.read_holding_registers(2, 4, unit=10).registers == [0, 65379, 0, 0]
 
 
 def test_the_line_has_its_pace(sim, tmp_path):
@@ -245,7 +235,7 @@ def test_the_line_has_its_pace(sim, tmp_path):
     s = sim("--reference", "--turnaround", "10", *link(tmp_path), "--csv", str(tmp_path / "frames.csv"))
     c = serial_client(s.place)
     for _ in range(10):
-        assert not c.read_holding_registers(0, 4, slave=10).isError()
+        assert not c.read_holding_registers(0, 4, unit=10).isError()
     s.stop()
     with open(tmp_path / "frames.csv") as f:
         rows = [r for r in csv.DictReader(f) if r["direction"] in (">>", "<<")]
@@ -260,7 +250,7 @@ def test_speed_shortens_everything(sim, tmp_path):
     c = serial_client(s.place)
     begin = time.monotonic()
     for _ in range(20):
-        assert not c.read_holding_registers(0, 4, slave=10).isError()
+        assert not c.read_holding_registers(0, 4, unit=10).isError()
     assert time.monotonic() - begin < 20 * 21 * 11 / 300  # 15 s at speed 1
     total = s.stop()
     assert total["speed"] == 50
@@ -317,12 +307,12 @@ def test_faults_from_the_command_line(sim, tmp_path):
             "--fault", "exception:6@n=1", "--fault", "wrong-crc@n=2", "--fault", "no-reply@n=3",
             "--fault", "truncate@n=4", "--fault", "wrong-unit@n=5")
     c = serial_client(s.place, timeout=1)
-    assert c.read_holding_registers(0, 1, slave=10).exception_code == 6
+    assert c.read_holding_registers(0, 1, unit=10).exception_code == 6
     for _ in range(4):
-        assert c.read_holding_registers(0, 1, slave=10).isError()
+        assert c.read_holding_registers(0, 1, unit=10).isError()
         c.close()
         assert c.connect()
-    assert not c.read_holding_registers(0, 1, slave=10).isError()
+    assert not c.read_holding_registers(0, 1, unit=10).isError()
     total = s.stop()["buses"][0]
     assert total["faults"] == {"no-reply": 1, "wrong-crc": 1, "truncate": 1, "wrong-unit": 1, "exception": 1}
     log = (tmp_path / "log").read_text()
@@ -334,9 +324,9 @@ def test_the_same_seed_gives_the_same_faults(sim, tmp_path):
     outcomes = []
     for seed in ("5", "5", "6"):
         s = sim("--reference", "--tcp", "127.0.0.1:0", "--fault", "exception:6@p=0.3", "--seed", seed)
-        c = ModbusTcpClient("127.0.0.1", port=s.tcp(), timeout=5)
+        c = compat.tcp_master(s.tcp(), timeout=5)
         assert c.connect()
-        outcomes.append([c.read_holding_registers(0, 1, slave=10).isError() for _ in range(60)])
+        outcomes.append([c.read_holding_registers(0, 1, unit=10).isError() for _ in range(60)])
         c.close()
         s.stop()
     assert outcomes[0] == outcomes[1] != outcomes[2]
@@ -345,17 +335,17 @@ def test_the_same_seed_gives_the_same_faults(sim, tmp_path):
 
 def test_devices_die_and_come_back(sim, tmp_path):
     s = sim(*registers_file(tmp_path, "unit 1\nholding 0 = 1\nunit 2\nholding 0 = 2\n"), "--tcp", "127.0.0.1:0")
-    c = ModbusTcpClient("127.0.0.1", port=s.tcp(), timeout=1, retries=0)
+    c = compat.tcp_master(s.tcp(), timeout=1, retries=0)
     assert c.connect()
     assert s.tell("dead 2") == "ok"
-    assert c.read_holding_registers(0, 1, slave=1).registers == [1]
-    assert c.read_holding_registers(0, 1, slave=2).isError()
+    assert c.read_holding_registers(0, 1, unit=1).registers == [1]
+    assert c.read_holding_registers(0, 1, unit=2).isError()
     assert s.tell("alive 2") == "ok"
-    assert c.read_holding_registers(0, 1, slave=2).registers == [2]
+    assert c.read_holding_registers(0, 1, unit=2).registers == [2]
     assert s.tell("fault exception:4@unit=1") == "ok"
-    assert c.read_holding_registers(0, 1, slave=1).exception_code == 4
+    assert c.read_holding_registers(0, 1, unit=1).exception_code == 4
     assert s.tell("clear") == "ok"
-    assert c.read_holding_registers(0, 1, slave=1).registers == [1]
+    assert c.read_holding_registers(0, 1, unit=1).registers == [1]
     assert s.tell("dead 9").startswith("error: ")
     assert s.tell("bogus").startswith("error: ")
     assert s.tell("reset") == "ok" and s.stats()["requests"] == 0
@@ -364,7 +354,7 @@ def test_devices_die_and_come_back(sim, tmp_path):
 def test_a_port_hangs_up_and_returns_under_its_name(sim, tmp_path):
     s = sim("--reference", *link(tmp_path))
     c = serial_client(s.place)
-    assert not c.read_holding_registers(0, 1, slave=10).isError()
+    assert not c.read_holding_registers(0, 1, unit=10).isError()
     fd = os.open(s.place, os.O_RDWR | os.O_NOCTTY)
     assert s.tell("hangup 0.5") == "ok"
     assert not os.path.lexists(s.place)
@@ -379,7 +369,7 @@ def test_a_port_hangs_up_and_returns_under_its_name(sim, tmp_path):
     while not os.path.exists(s.place) and time.monotonic() < end:
         time.sleep(0.02)
     c = serial_client(s.place)
-    assert not c.read_holding_registers(0, 1, slave=10).isError()
+    assert not c.read_holding_registers(0, 1, unit=10).isError()
     assert s.stats()["hangups"] == 1
 
 
@@ -399,7 +389,7 @@ def test_masters_come_and_go(sim, tmp_path):
     os.close(fd)
     for _ in range(3):
         c = serial_client(s.place)
-        assert c.read_holding_registers(3, 1, slave=10).registers == [65379]
+        assert c.read_holding_registers(3, 1, unit=10).registers == [65379]
         c.close()
 
 

@@ -16,12 +16,12 @@ def run(*command):
 
 def test_mosquitto_sub_and_pub(start_reference, broker):
     start_reference(sim=("--set", "modbusgateway.temp=21.5", "--set", "modbusgateway.led=0"))
-    port = str(broker.port)
-    assert run("mosquitto_sub", "-p", port, "-W", "50", "-C", "1", "-t", "modbusgateway/temp") == "21.5"
-    watch = harness.Process(["mosquitto_sub", "-v", "-p", port, "-t", "modbusgateway/led/#"])
+    to = ("-h", "127.0.0.1", "-p", str(broker.port))  # not every system knows localhost
+    assert run("mosquitto_sub", *to, "-W", "50", "-C", "1", "-t", "modbusgateway/temp") == "21.5"
+    watch = harness.Process(["mosquitto_sub", "-v", *to, "-t", "modbusgateway/led/#"])
     try:
         watch.wait_line("^modbusgateway/led/state 0$")
-        run("mosquitto_pub", "-p", port, "-q", "1", "-t", "modbusgateway/led", "-m", "300")
+        run("mosquitto_pub", *to, "-q", "1", "-t", "modbusgateway/led", "-m", "300")
         watch.wait_line("^modbusgateway/led/state 300$")
         assert json.loads(watch.wait_line("led/result").split(" ", 1)[1])["ok"] is True
     finally:
