@@ -46,10 +46,48 @@ struct conf_link {
         uint32_t queue_bytes;
 };
 
+/* What a listener can do besides MQTT, for all its clients; the broker's are the defaults of its listeners.
+ */
+struct conf_listener_options {
+        bool anonymous;    /* clients without a user name are let in */
+        bool on_change;    /* a payload that a topic has already is not sent on again */
+        bool remember;     /* the last value of each topic is kept, retained or not, and given on SUBSCRIBE */
+        bool strip_retain; /* nothing goes out with the retain flag */
+        bool trace;        /* each message is logged */
+        unsigned session;  /* enum conf_session */
+        char **publish_on_connect; /* filters: what is known of these goes to each client that connects … */
+        size_t n_publish_on_connect;
+        uint32_t publish_delay_ms; /* … so long after it … */
+        uint32_t publish_pause_ms; /* … one message each so often */
+        char **ignore;             /* filters: what clients publish to these goes nowhere */
+        size_t n_ignore;
+};
+
+enum conf_session {
+        CONF_SESSION_CLIENT, /* as the client asks */
+        CONF_SESSION_CLEAN,  /* none survives its connection */
+        CONF_SESSION_KEEP,   /* every one does */
+};
+
 struct conf_listener {
-        char *address;
+        char *address; /* "": the default; a path: a Unix socket; "systemd:NAME": a socket that systemd gives
+                        */
         uint16_t port;
         bool websocket;
+        bool tls; /* the group is there */
+        char *cert_file, *key_file, *ca_file;
+        char *tls_version; /* the lowest: "tlsv1.2" */
+        char *ciphers;
+        bool require_certificate; /* of clients, signed by ca_file */
+        bool certificate_is_user; /* its common name is the user name */
+        uint32_t max_clients;     /* of this listener */
+        struct conf_listener_options options;
+};
+
+enum conf_durability {
+        CONF_DURABILITY_NONE,     /* kept in memory, written at an orderly stop */
+        CONF_DURABILITY_INTERVAL, /* written once in store_interval_ms */
+        CONF_DURABILITY_SYNC,     /* on the disk before it is acknowledged */
 };
 
 struct conf_broker {
@@ -57,6 +95,34 @@ struct conf_broker {
         struct conf_listener *listeners;
         size_t n_listeners;
         char *password_file, *acl_file;
+        struct conf_listener_options options;
+        char *prefix; /* before the gateway's own topics */
+        /* limits; of one client unless said otherwise */
+        uint32_t max_clients; /* all together */
+        uint32_t max_clients_per_address;
+        uint32_t max_sessions; /* with and without a client */
+        uint32_t max_packet_bytes;
+        uint32_t max_topic_bytes;
+        uint32_t max_topic_levels;
+        uint32_t max_subscriptions; /* all together */
+        uint32_t max_subscriptions_per_client;
+        uint32_t max_inflight;
+        uint32_t max_queued_messages;
+        uint32_t max_queued_bytes;
+        uint32_t max_queued_bytes_total; /* all together */
+        uint32_t max_retained_messages;  /* all together */
+        uint32_t max_retained_bytes;     /* all together */
+        uint32_t max_topic_alias;
+        uint32_t max_keepalive_s;
+        uint32_t max_session_expiry_s; /* UINT32_MAX: never */
+        uint32_t connect_timeout_s;
+        uint32_t stall_timeout_s; /* how long a client may take nothing of what waits for it */
+        uint32_t sys_interval_s;  /* 0: no $SYS */
+        /* what outlives the program */
+        unsigned durability; /* enum conf_durability */
+        uint32_t store_interval_ms;
+        char *store_directory;
+        uint32_t store_max_bytes;
 };
 
 #endif
