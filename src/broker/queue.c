@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mbgate/base/array.h"
 #include "mbgate/base/clock.h"
 
 #include "queue.h"
@@ -47,13 +48,14 @@ struct queue {
         uint16_t quota; /* messages that may still be sent before an acknowledgement, MQTT 5.0 §4.9 */
         uint16_t quota_max;
         uint16_t n_unreleased;
-        uint16_t unreleased[];
+        size_t size_unreleased;
+        uint16_t *unreleased;
 };
 
 int queue_new(const struct queue_limits *limits, struct queue **ret_queue)
 {
         unsigned max_unreleased = MBGATE_MIN(limits->max_unreleased, QUEUE_INFLIGHT_MAX);
-        struct queue *q = calloc(1, sizeof(*q) + max_unreleased * sizeof(q->unreleased[0]));
+        struct queue *q = calloc(1, sizeof(*q));
 
         if (!q)
                 return -ENOMEM;
@@ -84,7 +86,7 @@ static void list_remove(struct list *l, struct item *item)
 static size_t item_bytes(const struct message *m, size_t n_sub_ids)
 {
         return sizeof(struct item) + n_sub_ids * sizeof(uint32_t) + sizeof(*m) + m->topic_bytes +
-               m->payload_bytes + m->correlation_bytes;
+               m->payload_bytes + m->correlation_bytes + m->properties_bytes;
 }
 
 static struct list *item_list(struct queue *q, const struct item *item)
@@ -134,6 +136,7 @@ struct queue *queue_free(struct queue *q)
         while (q->inflight.first)
                 item_drop(q, q->inflight.first);
         assert(q->n_bytes == 0 && q->inflight.n == 0 && queue_n_waiting(q) == 0);
+        free(q->unreleased);
         free(q);
         return NULL;
 }
@@ -386,10 +389,16 @@ static uint16_t *unreleased_find(struct queue *q, uint16_t packet_id)
 
 int queue_receive(struct queue *q, uint16_t packet_id)
 {
+        uint16_t *ids;
+
         if (unreleased_find(q, packet_id))
                 return QUEUE_AGAIN;
         if (q->n_unreleased >= q->limits.max_unreleased)
                 return QUEUE_EXCEEDED;
+        ids = array_reserve(q->unreleased, q->n_unreleased + 1u, &q->size_unreleased, sizeof(*ids));
+        if (!ids)
+                return -ENOMEM;
+        q->unreleased = ids;
         q->unreleased[q->n_unreleased++] = packet_id;
         return 0;
 }
@@ -415,6 +424,11 @@ size_t queue_n_waiting(const struct queue *q)
 size_t queue_n_inflight(const struct queue *q)
 {
         return q->inflight.n;
+}
+
+size_t queue_n_unreleased(const struct queue *q)
+{
+        return q->n_unreleased;
 }
 
 size_t queue_n_bytes(const struct queue *q)

@@ -109,7 +109,8 @@ int queue_puback(struct queue *q, uint16_t packet_id);
 int queue_pubrec(struct queue *q, uint16_t packet_id, uint8_t reason);
 int queue_pubcomp(struct queue *q, uint16_t packet_id);
 
-/* A PUBLISH of QoS 2 from the client. 0: give it on and answer. QUEUE_AGAIN: answer only. QUEUE_EXCEEDED. */
+/* A PUBLISH of QoS 2 from the client. 0: give it on and answer. QUEUE_AGAIN: answer only. QUEUE_EXCEEDED;
+ * −ENOMEM. */
 int queue_receive(struct queue *q, uint16_t packet_id);
 
 /* PUBREL from the client, or a PUBREC ≥ 0x80 to it. 0, or QUEUE_UNKNOWN. */
@@ -120,6 +121,7 @@ size_t queue_expire(struct queue *q, uint64_t now_us);
 
 size_t queue_n_waiting(const struct queue *q);
 size_t queue_n_inflight(const struct queue *q);
+size_t queue_n_unreleased(const struct queue *q);
 size_t queue_n_bytes(const struct queue *q);
 struct queue_counts queue_counts(const struct queue *q);
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The properties of MQTT 5.0 §2.2.2.2: one table says what each is, where it may stand and where it goes. */
+#include <string.h>
+
 #include "mqtt_cursor.h"
 
 enum property_type {
@@ -23,7 +25,8 @@ struct property_row {
 #define AT(member) offsetof(struct mqtt_properties, member)
 #define IN_ALL     0xFFu
 
-/* Server-only properties are absent: a client that sends one commits a protocol error. */
+/* Server-only properties are absent: a client that sends one commits a protocol error. Bits of enum
+ * mqtt_property_own are numbers of rows. */
 static const struct property_row property_rows[] = {
         { 0x01, PROPERTY_BOOL, MQTT_IN_PUBLISH | MQTT_IN_WILL, AT(payload_is_utf8), false },
         { 0x02, PROPERTY_U32, MQTT_IN_PUBLISH | MQTT_IN_WILL, AT(message_expiry_s), false },
@@ -120,4 +123,32 @@ int mqtt_take_properties(struct mqtt_cursor *c, enum mqtt_property_place place, 
         }
         *ret = p;
         return 0;
+}
+
+/* Takes one property, whose value is known to be sound, without looking at it. */
+static void property_skip(struct mqtt_cursor *c, const struct property_row *row)
+{
+        struct mqtt_properties ignored;
+
+        (void)property_take(c, row, &ignored);
+}
+
+size_t mqtt_pass_properties(const struct mqtt_properties *p, uint8_t *out)
+{
+        struct mqtt_cursor c = mqtt_cursor_on(p->all.data, p->all.n);
+        size_t n = 0;
+
+        while (mqtt_cursor_left(&c) > 0) {
+                const uint8_t *start = c.at;
+                const struct property_row *row = property_find(mqtt_take_varint(&c));
+
+                if (!row)
+                        return n; /* cannot be: the decoder has seen them all */
+                property_skip(&c, row);
+                if ((UINT32_C(1) << (row - property_rows)) & MQTT_HAS_OWN)
+                        continue;
+                memcpy(out + n, start, (size_t)(c.at - start));
+                n += (size_t)(c.at - start);
+        }
+        return n;
 }

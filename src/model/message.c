@@ -19,13 +19,13 @@ static char *message_place(char **at, const void *bytes, size_t n)
 
 int message_new(const struct message_init *init, struct message **ret)
 {
-        size_t topic_bytes = strlen(init->topic);
+        size_t topic_bytes = init->topic_bytes > 0 ? init->topic_bytes : strlen(init->topic);
         size_t response_bytes = init->response_topic ? strlen(init->response_topic) : 0;
         struct message *m;
         char *at;
 
         m = malloc(sizeof(*m) + topic_bytes + init->payload_bytes + response_bytes + init->correlation_bytes +
-                   4);
+                   init->properties_bytes + 5);
         if (!m)
                 return -ENOMEM;
         at = (char *)(m + 1);
@@ -38,6 +38,7 @@ int message_new(const struct message_init *init, struct message **ret)
                 .topic_bytes = topic_bytes,
                 .payload_bytes = init->payload_bytes,
                 .correlation_bytes = init->correlation_bytes,
+                .properties_bytes = init->properties_bytes,
         };
         atomic_init(&m->n_refs, 1);
         m->topic = message_place(&at, init->topic, topic_bytes);
@@ -46,6 +47,8 @@ int message_new(const struct message_init *init, struct message **ret)
                 m->response_topic = message_place(&at, init->response_topic, response_bytes);
         if (init->correlation)
                 m->correlation = message_place(&at, init->correlation, init->correlation_bytes);
+        if (init->properties_bytes > 0)
+                m->properties = (const uint8_t *)message_place(&at, init->properties, init->properties_bytes);
         *ret = m;
         return 0;
 }

@@ -110,7 +110,15 @@ struct mqtt_properties {
         struct mqtt_bytes auth_method;
         struct mqtt_bytes auth_data;
         struct mqtt_bytes reason_string;
-        struct mqtt_bytes all; /* the encoded properties, for user properties passed through in order */
+        struct mqtt_bytes all; /* the encoded properties, for mqtt_pass_properties() */
+};
+
+/* What of a PUBLISH's or a will's properties is for the server alone and differs for each receiver. */
+enum mqtt_property_own {
+        MQTT_HAS_EXPIRY = 1 << 1,
+        MQTT_HAS_WILL_DELAY = 1 << 10,
+        MQTT_HAS_ALIAS = 1 << 15,
+        MQTT_HAS_OWN = MQTT_HAS_EXPIRY | MQTT_HAS_WILL_DELAY | MQTT_HAS_ALIAS,
 };
 
 /* A packet in a stream. */
@@ -186,6 +194,12 @@ MUST_CHECK int mqtt_decode_subscribe(const struct mqtt_frame *f, enum mqtt_versi
                                      struct mqtt_subscribe *ret_subscribe);
 MUST_CHECK int mqtt_decode_disconnect(const struct mqtt_frame *f, enum mqtt_version v,
                                       struct mqtt_ack *ret_ack);
+
+/*
+ * The encoded properties of a PUBLISH or a will that go on to subscribers unchanged and in order (§3.3.2.3):
+ * all but MQTT_HAS_OWN. Writes at most p->all.n bytes; returns how many.
+ */
+size_t mqtt_pass_properties(const struct mqtt_properties *p, uint8_t *out);
 
 /* 1: the next filter of a decoded packet, which has been checked whole; 0: there is none. */
 int mqtt_next_filter(struct mqtt_subscribe *s, bool with_options, struct mqtt_filter *ret_filter);

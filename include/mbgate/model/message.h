@@ -27,11 +27,15 @@ struct message {
         const char *response_topic; /* or NULL */
         const void *correlation;    /* or NULL */
         size_t correlation_bytes;
+        const uint8_t
+                *properties; /* encoded MQTT 5.0 properties that are passed through (§3.3.2.3), or NULL */
+        size_t properties_bytes;
         /* the bytes follow in the same allocation */
 };
 
 struct message_init {
         const char *topic;
+        size_t topic_bytes; /* 0: it is terminated */
         const void *payload;
         size_t payload_bytes;
         uint8_t qos;
@@ -42,6 +46,8 @@ struct message_init {
         const char *response_topic;
         const void *correlation;
         size_t correlation_bytes;
+        const uint8_t *properties;
+        size_t properties_bytes;
 };
 
 /* Copies everything; one reference. −ENOMEM. */
