@@ -66,6 +66,19 @@ static bool app_is_alive(void *user)
         return true;
 }
 
+/* What cannot be read is said, and no reason not to run. */
+static int app_watch(struct app *app)
+{
+        int r = loop_watch(app->loop, app_is_alive, app);
+
+        if (r != LOOP_WATCHDOG_UNREADABLE)
+                return r;
+        log_warn(NULL,
+                 "environment: WATCHDOG_USEC must be a number of microseconds above 0, and WATCHDOG_PID a "
+                 "process id: going on without a watchdog");
+        return 0;
+}
+
 static int app_add_signals(struct app *app)
 {
         static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
@@ -98,7 +111,7 @@ static int app_init(struct app *app)
         r = links_start(app);
         if (r < 0)
                 return r;
-        return loop_watch(app->loop, app_is_alive, app);
+        return app_watch(app);
 }
 
 static void app_done(struct app *app)

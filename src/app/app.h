@@ -65,7 +65,8 @@ struct app {
         struct loop_timer *reap;
         struct loop_timer *guard; /* fires when a stop takes too long */
         enum app_phase phase;
-        const char *late; /* whose heartbeat was late, for the log; "" when none */
+        bool has_old_conf; /* the last reload failed: the file says something else than what runs */
+        const char *late;  /* whose heartbeat was late, for the log; "" when none */
 };
 
 /*

@@ -30,8 +30,6 @@ static int reload_load(struct app *app, struct conf **ret_conf)
         if (r < 0) {
                 log_error(NULL, "%s: not taken over, the running configuration stays: %zu error(s)",
                           app->options->config_file, report.n_errors);
-                loop_notify("READY=1\nSTATUS=reload failed: %zu error(s) in %s, the old configuration stays",
-                            report.n_errors, app->options->config_file);
         }
         conf_report_done(&report);
         return r;
@@ -66,9 +64,13 @@ void app_reload(struct app *app)
         enum log_level level;
         int r;
 
-        loop_notify("RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\nSTATUS=reloading", clock_monotonic_us());
-        if (reload_load(app, &new) < 0)
+        loop_notify(app->loop, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\nSTATUS=reloading",
+                    clock_monotonic_us());
+        app->has_old_conf = reload_load(app, &new) < 0;
+        if (app->has_old_conf) {
+                app_notify_status(app, "READY=1\n");
                 return;
+        }
         r = reload_apply(app, conf_ref(new));
         if (r < 0)
                 log_error(&(struct log_fields){ .error = -r }, "reload: %s", strerror(-r));

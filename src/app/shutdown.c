@@ -40,7 +40,7 @@ void app_stop(struct app *app)
                 _exit(EX_SOFTWARE);
         }
         log_info(NULL, "stopping");
-        loop_notify("STOPPING=1\nSTATUS=stopping");
+        loop_notify(app->loop, "STOPPING=1\nSTATUS=stopping");
         app->phase = APP_ENDING_BUSES;
         if (loop_add_timer(app->loop, stop_on_guard, app, &app->guard) == 0)
                 loop_timer_set(app->guard, clock_monotonic_us() + STOP_GUARD_US);

@@ -39,7 +39,9 @@ void app_notify_status(struct app *app, const char *prefix)
 
         if (app->phase != APP_RUNNING)
                 return;
+        if (app->has_old_conf)
+                buf_append(&b, "reload failed, the old configuration stays: see the journal; ");
         status_add_devices(&b, app);
         status_add_links(&b, app);
-        loop_notify("%sSTATUS=%s", prefix, b.data);
+        loop_notify(app->loop, "%sSTATUS=%s", prefix, b.data);
 }

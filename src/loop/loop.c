@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
@@ -11,13 +12,22 @@
 #include "mbgate/base/clock.h"
 #include "mbgate/loop/loop.h"
 
+#include "notify.h"
+
 /* Timers may be this late so that neighbours share a wake-up. */
 #define LOOP_TIMER_ACCURACY_US 500
 
 #define LOOP_NOTIFY_BYTES 512
 
+/* A manager that does not read is tried again this often; more states than this do not wait for it. */
+#define LOOP_NOTIFY_RETRY_US (100 * USEC_PER_MSEC)
+#define LOOP_NOTIFY_MAX      16
+
 struct loop {
         sd_event *event;
+        struct loop_timer *notify; /* on while something is unsent */
+        char *unsent[LOOP_NOTIFY_MAX];
+        size_t n_unsent; /* oldest first */
         struct loop_timer *watchdog;
         uint64_t watchdog_us;
         loop_alive_fn alive;
@@ -43,19 +53,35 @@ struct loop_signal {
         void *user;
 };
 
+/* Sends what waits, until the manager takes no more. */
+static void loop_on_notify(void *user, uint64_t now_us)
+{
+        struct loop *loop = user;
+        size_t n_sent = 0;
+
+        while (n_sent < loop->n_unsent && notify_send(loop->unsent[n_sent]) != -EAGAIN)
+                free(loop->unsent[n_sent++]);
+        loop->n_unsent -= n_sent;
+        memmove(loop->unsent, loop->unsent + n_sent, loop->n_unsent * sizeof(loop->unsent[0]));
+        if (loop->n_unsent > 0)
+                loop_timer_set(loop->notify, now_us + LOOP_NOTIFY_RETRY_US);
+}
+
 int loop_new(struct loop **ret_loop)
 {
+        CLEANUP(loop_freep)
         struct loop *loop = calloc(1, sizeof(*loop));
         int r;
 
         if (!loop)
                 return -ENOMEM;
         r = sd_event_new(&loop->event);
-        if (r < 0) {
-                free(loop);
+        if (r < 0)
                 return r;
-        }
-        *ret_loop = loop;
+        r = loop_add_timer(loop, loop_on_notify, loop, &loop->notify);
+        if (r < 0)
+                return r;
+        *ret_loop = TAKE(loop);
         return 0;
 }
 
@@ -64,6 +90,9 @@ struct loop *loop_free(struct loop *loop)
         if (!loop)
                 return NULL;
         loop->watchdog = loop_timer_free(loop->watchdog);
+        loop->notify = loop_timer_free(loop->notify);
+        while (loop->n_unsent > 0)
+                free(loop->unsent[--loop->n_unsent]);
         (void)sd_event_unref(loop->event);
         free(loop);
         return NULL;
@@ -223,10 +252,11 @@ void loop_exit(struct loop *loop, int code)
 static void loop_on_watchdog(void *user, uint64_t now_us)
 {
         struct loop *loop = user;
+        uint64_t next_us = loop->watchdog_us / 2;
 
-        if (loop->alive(loop->alive_user))
-                (void)sd_notify(0, "WATCHDOG=1");
-        loop_timer_set(loop->watchdog, now_us + loop->watchdog_us / 2);
+        if (loop->alive(loop->alive_user) && notify_send("WATCHDOG=1") == -EAGAIN)
+                next_us = MBGATE_MIN(next_us, LOOP_NOTIFY_RETRY_US);
+        loop_timer_set(loop->watchdog, now_us + next_us);
 }
 
 int loop_watch(struct loop *loop, loop_alive_fn alive, void *user)
@@ -234,8 +264,10 @@ int loop_watch(struct loop *loop, loop_alive_fn alive, void *user)
         int r;
 
         r = sd_watchdog_enabled(0, &loop->watchdog_us);
-        if (r <= 0)
-                return r;
+        if (r < 0)
+                return LOOP_WATCHDOG_UNREADABLE;
+        if (r == 0)
+                return 0;
         loop->alive = alive;
         loop->alive_user = user;
         r = loop_add_timer(loop, loop_on_watchdog, loop, &loop->watchdog);
@@ -245,7 +277,7 @@ int loop_watch(struct loop *loop, loop_alive_fn alive, void *user)
         return 0;
 }
 
-void loop_notify(const char *fmt, ...)
+void loop_notify(struct loop *loop, const char *fmt, ...)
 {
         char state[LOOP_NOTIFY_BYTES];
         va_list ap;
@@ -253,6 +285,14 @@ void loop_notify(const char *fmt, ...)
         va_start(ap, fmt);
         (void)vsnprintf(state, sizeof(state), fmt, ap);
         va_end(ap);
-        /* Nobody listening (−ECONNREFUSED and the like) is no fault of ours. */
-        (void)sd_notify(0, state);
+        /* In order. Nobody listening (−ECONNREFUSED and the like) is no fault of ours. */
+        if (loop->n_unsent == 0 && notify_send(state) != -EAGAIN)
+                return;
+        if (loop->n_unsent == LOOP_NOTIFY_MAX)
+                return;
+        loop->unsent[loop->n_unsent] = strdup(state);
+        if (!loop->unsent[loop->n_unsent])
+                return;
+        if (loop->n_unsent++ == 0)
+                loop_timer_set(loop->notify, clock_monotonic_us() + LOOP_NOTIFY_RETRY_US);
 }

@@ -274,7 +274,7 @@ class Sim:
 
 
 class Notify:
-    """The service manager's end of sd_notify(3). Read at once, always: a full socket would block the daemon."""
+    """The service manager's end of sd_notify(3)."""
 
     def __init__(self, folder):
         self.path = str(pathlib.Path(folder) / "notify")
@@ -282,6 +282,9 @@ class Notify:
         self.socket.bind(self.path)
         self.messages = []
         self.changed = threading.Condition()
+        self.resume()
+
+    def resume(self):
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
@@ -305,6 +308,18 @@ class Notify:
             found = find()
         assert found, f"no {text} among {self.messages[-20:]}\n" + (process.text()[-6000:] if process else "")
         return found
+
+    def pause(self):
+        """Reads no more, and leaves the daemon no room."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.sendto(b"", self.path)
+            self.reader.join()
+            s.setblocking(False)
+            try:
+                while True:
+                    s.sendto(b"FULL=1", self.path)
+            except BlockingIOError:
+                pass
 
     def close(self):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:

@@ -42,6 +42,32 @@ def test_watchdog(folder, broker, start_sim, new_gateway):
         at = gateway.notify.wait("WATCHDOG=1", at, process=gateway.process)
 
 
+def test_a_watchdog_that_cannot_be_read(folder, new_gateway):
+    bus = harness.bus(folder / "nowhere", [harness.device("dev", 1, harness.registers(0, 3))])
+    gateway = new_gateway(harness.conf(bus, []), environment={"WATCHDOG_USEC": "abc"}).start()
+    gateway.wait_line("warning: environment: WATCHDOG_USEC must be a number")
+    gateway.stop()
+
+
+def test_a_manager_that_does_not_read(folder, broker, mqtt, start_reference):
+    """A full notification socket holds up nothing; what waits arrives when it is read again."""
+    gateway, _ = start_reference()
+    mqtt.wait("modbusgateway/availability", "online")
+    gateway.notify.pause()
+    text = gateway.file.read_text()
+    for turn in range(5):
+        gateway.file.write_text(text.replace("send_interval_s = 10", f"send_interval_s = {11 + turn}"))
+        gateway.process.signal(signal.SIGHUP)
+        harness.wait_until(lambda: gateway.process.text().count("taken over") > turn, "a reload")
+    start = mqtt.mark()
+    mqtt.publish("modbusgateway/led", "77")
+    mqtt.wait("modbusgateway/led/state", "77", start)
+    start = len(gateway.notify.messages)
+    gateway.notify.resume()
+    at = gateway.notify.wait("RELOADING=1", start)
+    gateway.notify.wait("READY=1", at)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_orderly_stop(start_reference, mqtt, number):
     gateway, _ = start_reference()

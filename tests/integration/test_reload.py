@@ -104,8 +104,18 @@ def test_a_bad_file_changes_nothing(folder, broker, mqtt, running):
     mqtt.wait("mbgate/dev1/r4", "77", start)
     assert connections(broker) == before
     gateway.reload("this is no configuration")
+    # It is seen by `systemctl status` until a reload succeeds, whatever happens meanwhile.
+    start = len(gateway.notify.messages)
+    broker.kill()
+    gateway.notify.wait("STATUS=reload failed, the old configuration stays: see the journal; 2 buses, 2 devices "
+                        "(2 online), 0 of 1 links online", start)
+    broker.start()
+    gateway.notify.wait("STATUS=reload failed, the old configuration stays: see the journal; 2 buses, 2 devices "
+                        "(2 online), 1 of 1 links online", start)
+    start = len(gateway.notify.messages)
     gateway.reload(plan(folder, broker.port, scale="0.1"))
     mqtt.wait("mbgate/dev1/r0", "100.0")
+    gateway.notify.wait("STATUS=2 buses", start)
 
 
 def test_many_reloads(folder, broker, mqtt, running):

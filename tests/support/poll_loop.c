@@ -143,8 +143,9 @@ int loop_watch(struct loop *loop, loop_alive_fn alive, void *user)
         return 0;
 }
 
-void loop_notify(const char *fmt, ...)
+void loop_notify(struct loop *loop, const char *fmt, ...)
 {
+        (void)loop;
         (void)fmt;
 }
 

@@ -57,13 +57,19 @@ uint64_t loop_now_us(struct loop *loop);
 MUST_CHECK int loop_run(struct loop *loop);
 void loop_exit(struct loop *loop, int code);
 
+/* What stands in WATCHDOG_USEC or WATCHDOG_PID is no number: there is no watchdog. */
+#define LOOP_WATCHDOG_UNREADABLE 1
+
 /*
  * Feeds the service manager's watchdog (WATCHDOG_USEC) at half its period while `alive` says so. Without a
- * watchdog asked for, nothing. −errno.
+ * watchdog asked for, nothing. LOOP_WATCHDOG_UNREADABLE, −errno.
  */
 MUST_CHECK int loop_watch(struct loop *loop, loop_alive_fn alive, void *user);
 
-/* sd_notify(3) with a formatted state, "READY=1\nSTATUS=…". Without a service manager, nothing. */
-void loop_notify(const char *fmt, ...) PRINTF_LIKE(1, 2);
+/*
+ * sd_notify(3) with a formatted state, "READY=1\nSTATUS=…". Without a service manager, nothing. Never waits:
+ * what the manager does not take now is sent later, in order; of more than a few that wait the last are lost.
+ */
+void loop_notify(struct loop *loop, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #endif

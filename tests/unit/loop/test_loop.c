@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The real loop, over sd-event; the service manager is a socket of ours (sd_notify(3)). */
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -190,23 +191,93 @@ static void receive_text(int fd, char *text, size_t size)
 static void test_notify_sends_what_was_formatted(void **state)
 {
         int fd = listen_as_manager();
+        struct loop *loop;
         char text[128];
 
         (void)state;
-        loop_notify("READY=1\nSTATUS=%d of %d", 1, 2);
+        assert_int_equal(loop_new(&loop), 0);
+        loop_notify(loop, "READY=1\nSTATUS=%d of %d", 1, 2);
         receive_text(fd, text, sizeof(text));
         assert_string_equal(text, "READY=1\nSTATUS=1 of 2");
+        loop_free(loop);
         stop_listening(fd);
 }
 
 static void test_notify_without_a_manager_does_nothing(void **state)
 {
+        static const char *const nobody[] = { "", "/nonexistent/notify", "@mbgate-test-nobody", "@",
+                                              "relative/notify" };
+        struct loop *loop;
+
         (void)state;
+        assert_int_equal(loop_new(&loop), 0);
         (void)unsetenv("NOTIFY_SOCKET");
-        loop_notify("READY=1");
-        (void)setenv("NOTIFY_SOCKET", "/nonexistent/notify", 1);
-        loop_notify("READY=1");
+        loop_notify(loop, "READY=1");
+        for (size_t i = 0; i < sizeof(nobody) / sizeof(nobody[0]); i++) {
+                (void)setenv("NOTIFY_SOCKET", nobody[i], 1);
+                loop_notify(loop, "READY=1");
+        }
         (void)unsetenv("NOTIFY_SOCKET");
+        loop_free(loop);
+}
+
+/* Makes the manager's queue full; how many messages it took. */
+static unsigned fill_queue(int fd)
+{
+        struct sockaddr_un address;
+        socklen_t length = sizeof(address);
+        int out = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        unsigned n = 0;
+
+        assert_true(out >= 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+        while (sendto(out, "FULL=1", 6, 0, (const struct sockaddr *)&address, length) == 6)
+                n++;
+        assert_int_equal(errno, EAGAIN);
+        (void)close(out);
+        return n;
+}
+
+static void on_read_all(void *user, uint64_t now_us)
+{
+        struct seen *s = user;
+        char text[64];
+
+        while (recv(s->notify_fd, text, sizeof(text), MSG_DONTWAIT | MSG_PEEK) > 0) {
+                receive_text(s->notify_fd, text, sizeof(text));
+                if (strcmp(text, "FULL=1") == 0)
+                        continue;
+                (void)snprintf(s->text + strlen(s->text), sizeof(s->text) - strlen(s->text), "%s;", text);
+                s->n_calls++;
+        }
+        if (s->n_calls >= s->n_wanted)
+                loop_exit(s->loop, 0);
+        else
+                loop_timer_set(s->timer, now_us + 1000);
+}
+
+/* A manager that does not read holds up nobody, and is told everything in order once it does. */
+static void test_notify_never_waits(void **state)
+{
+        struct seen s = { .n_wanted = 3, .notify_fd = listen_as_manager() };
+
+        (void)state;
+        assert_int_equal(loop_new(&s.loop), 0);
+        assert_true(fill_queue(s.notify_fd) > 0);
+        loop_notify(s.loop, "READY=1");
+        loop_notify(s.loop, "STATUS=one");
+        loop_notify(s.loop, "STATUS=two");
+        assert_int_equal(loop_add_timer(s.loop, on_read_all, &s, &s.timer), 0);
+        loop_timer_set(s.timer, 0);
+        assert_int_equal(run_limited(s.loop), 0);
+        assert_string_equal(s.text, "READY=1;STATUS=one;STATUS=two;");
+        loop_timer_free(s.timer);
+        /* More than can wait, and an end before they are gone. */
+        (void)fill_queue(s.notify_fd);
+        for (unsigned i = 0; i < 100; i++)
+                loop_notify(s.loop, "STATUS=%u", i);
+        loop_free(s.loop);
+        stop_listening(s.notify_fd);
 }
 
 /* Alive at first; then not, for three questions; then the loop ends. */
@@ -242,6 +313,22 @@ static void test_watchdog_is_fed_only_while_alive(void **state)
         stop_listening(fd);
 }
 
+static void test_a_watchdog_that_cannot_be_read_is_none(void **state)
+{
+        static const char *const wrong[] = { "abc", "", "0", "-1", "1000x" };
+        struct seen s = { .n_wanted = 1 };
+
+        (void)state;
+        assert_int_equal(loop_new(&s.loop), 0);
+        for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+                (void)setenv("WATCHDOG_USEC", wrong[i], 1);
+                assert_int_equal(loop_watch(s.loop, on_alive, &s), LOOP_WATCHDOG_UNREADABLE);
+        }
+        (void)unsetenv("WATCHDOG_USEC");
+        assert_int_equal(s.n_calls, 0);
+        loop_free(s.loop);
+}
+
 static void test_without_a_watchdog_nobody_is_asked(void **state)
 {
         struct seen s = { .n_wanted = 1 };
@@ -267,6 +354,8 @@ int main(void)
                 cmocka_unit_test(test_signal_arrives_in_the_loop),
                 cmocka_unit_test(test_notify_sends_what_was_formatted),
                 cmocka_unit_test(test_notify_without_a_manager_does_nothing),
+                cmocka_unit_test(test_notify_never_waits),
+                cmocka_unit_test(test_a_watchdog_that_cannot_be_read_is_none),
                 cmocka_unit_test(test_watchdog_is_fed_only_while_alive),
                 cmocka_unit_test(test_without_a_watchdog_nobody_is_asked),
         };
