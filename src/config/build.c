@@ -562,59 +562,87 @@ static int build_links(struct loader *l, const struct tree *root)
         return r;
 }
 
-static int build_listener(struct loader *l, const struct tree *item, size_t number,
-                          struct conf_listener *listener)
+/* `item`: NULL for the one that is there when none is named. */
+static int build_listener(struct loader *l, const struct tree *item, struct conf_listener *listener)
 {
-        struct place place = { .noun = "listener", .number = number, .up = l->place };
-        void *objects[SCHEMA_SECTIONS] = { [SCHEMA_LISTENER] = listener };
-        int r = schema_set_defaults(l, SCHEMA_LISTENER, listener);
+        const struct tree *tls = tree_get(item, "tls");
+        void *objects[SCHEMA_SECTIONS] = { [SCHEMA_LISTENER] = listener, [SCHEMA_SERVER] = listener };
+        int r = loader_apply(l, item, SCHEMA_LISTENER, objects);
 
-        l->place = &place;
         if (r == 0)
-                r = loader_apply(l, item, SCHEMA_LISTENER, objects);
-        if (r == 0)
-                require_keys(l, SCHEMA_LISTENER, item, NULL);
-        l->place = place.up;
+                r = schema_set_defaults(l, SCHEMA_SERVER, listener);
+        if (r < 0)
+                return r;
+        if (tls && tls->kind == TREE_GROUP) {
+                listener->tls = true;
+                r = loader_apply(l, tls, SCHEMA_SERVER, objects);
+                require_keys(l, SCHEMA_SERVER, tls, NULL);
+        }
+        fill_texts(l, SCHEMA_LISTENER, listener);
+        fill_texts(l, SCHEMA_SERVER, listener);
+        l->chain[CHAIN_DEVICE] = item;
+        l->chain[CHAIN_TEMPLATE] = listener->tls ? tls : NULL;
+        check_listener(l, listener);
+        l->chain[CHAIN_DEVICE] = l->chain[CHAIN_TEMPLATE] = NULL;
         return r;
 }
 
-static int build_listeners(struct loader *l, const struct tree *group, struct conf_broker *broker)
+static int build_listeners(struct loader *l, const struct tree *group, const struct conf_listener *prototype)
 {
+        const struct place *up = l->place;
+        struct conf_broker *broker = &l->conf->broker;
         size_t n;
         struct tree *items = list_of(group, "listeners", &n);
+        int r = 0;
 
-        broker->listeners = arena_array(l->arena, n, sizeof(*broker->listeners));
+        broker->listeners = arena_array(l->arena, MBGATE_MAX(n, 1), sizeof(*broker->listeners));
         if (!broker->listeners)
                 return -ENOMEM;
-        for (size_t i = 0; i < n; i++) {
-                int r = build_listener(l, &items[i], i + 1, &broker->listeners[broker->n_listeners++]);
+        for (size_t i = 0; i < MBGATE_MAX(n, 1) && r == 0; i++) {
+                struct place place = { .noun = "listener", .number = i + 1, .up = up };
 
-                if (r < 0)
-                        return r;
+                l->place = &place;
+                broker->listeners[i] = *prototype;
+                broker->n_listeners++;
+                r = build_listener(l, items ? &items[i] : NULL, &broker->listeners[i]);
         }
-        return 0;
+        l->place = up;
+        return r;
+}
+
+/* What stands on the broker is the default of its listeners. */
+static int build_broker_group(struct loader *l, const struct tree *group, struct conf_broker *broker)
+{
+        struct conf_listener prototype = { 0 };
+        void *objects[SCHEMA_SECTIONS] = { [SCHEMA_BROKER] = broker, [SCHEMA_LISTENER] = &prototype };
+        int r = schema_set_defaults(l, SCHEMA_BROKER, broker);
+
+        if (r == 0)
+                r = schema_set_defaults(l, SCHEMA_LISTENER, &prototype);
+        if (r == 0)
+                r = loader_apply(l, group, SCHEMA_BROKER, objects);
+        if (r < 0)
+                return r;
+        broker->on = true;
+        broker->options = prototype.options;
+        fill_texts(l, SCHEMA_BROKER, broker);
+        r = build_listeners(l, group, &prototype);
+        return r < 0 ? r : check_broker(l, broker);
 }
 
 static int build_broker(struct loader *l, const struct tree *root)
 {
         const struct tree *group = tree_get(root, "broker");
         struct place place = { .noun = "broker" };
-        struct conf_broker *broker = &l->conf->broker;
-        void *objects[SCHEMA_SECTIONS] = { [SCHEMA_BROKER] = broker };
         int r;
 
-        fill_texts(l, SCHEMA_BROKER, broker);
+        fill_texts(l, SCHEMA_BROKER, &l->conf->broker);
         if (!group || group->kind != TREE_GROUP)
                 return 0;
         l->place = &place;
-        l->chain[CHAIN_DEVICE] = group;
-        broker->on = true;
-        r = loader_apply(l, group, SCHEMA_BROKER, objects);
-        if (r == 0)
-                r = build_listeners(l, group, broker);
-        if (r == 0)
-                check_broker(l, broker);
-        l->chain[CHAIN_DEVICE] = NULL;
+        l->chain[CHAIN_BUS] = group;
+        r = build_broker_group(l, group, &l->conf->broker);
+        l->chain[CHAIN_BUS] = NULL;
         l->place = NULL;
         return r;
 }

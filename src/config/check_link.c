@@ -1,83 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* The rules of links and of the broker: masks, files, and secrets that stay secret. */
+/* The rules of links: masks, files, and secrets that stay secret. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "mbgate/base/text.h"
 #include "mbgate/codec/topic.h"
 
 #include "loader.h"
 
 #define PASSWORD_MAX_BYTES 65535 /* MQTT 5.0 §3.1.3.6 */
-
-/* ---- files ---- */
-
-/* A descriptor of a file that can be read, or −1 with a finding. */
-static int open_file(struct loader *l, const char *key, const char *file)
-{
-        int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-
-        if (fd < 0)
-                source_error(&l->source, loader_pos(l, key), "%s: cannot read %s \"%s\": %s", PLACE(l), key,
-                             file, strerror(errno));
-        return fd;
-}
-
-static void check_file(struct loader *l, const char *key, const char *file)
-{
-        CLEANUP(cleanup_close)
-        int fd = *file ? open_file(l, key, file) : -1;
-        struct stat st;
-
-        if (fd >= 0 && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
-                source_error(&l->source, loader_pos(l, key), "%s: %s \"%s\" is a folder, not a file",
-                             PLACE(l), key, file);
-}
-
-static void check_folder(struct loader *l, const char *key, const char *folder)
-{
-        struct stat st;
-
-        if (!*folder || (stat(folder, &st) == 0 && S_ISDIR(st.st_mode)))
-                return;
-        source_error(&l->source, loader_pos(l, key), "%s: %s \"%s\" is no folder", PLACE(l), key, folder);
-}
-
-/* A descriptor of a file that others cannot read, or −1 with a finding. */
-static int open_secret(struct loader *l, const char *key, const char *file)
-{
-        CLEANUP(cleanup_close)
-        int fd = open_file(l, key, file);
-        struct stat st;
-        int keep = fd;
-
-        if (fd < 0)
-                return -1;
-        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-                source_error(&l->source, loader_pos(l, key), "%s: %s \"%s\" is not a file", PLACE(l), key,
-                             file);
-                return -1;
-        }
-        if (st.st_mode & S_IRWXO) {
-                source_error(&l->source, loader_pos(l, key),
-                             "%s: everybody can read %s \"%s\": run chmod o-rwx %s", PLACE(l), key, file,
-                             file);
-                return -1;
-        }
-        fd = -1; // NOLINT(clang-analyzer-deadcode.DeadStores): for the cleanup
-        return keep;
-}
-
-static void check_secret(struct loader *l, const char *key, const char *file)
-{
-        CLEANUP(cleanup_close)
-        int fd = *file ? open_secret(l, key, file) : -1;
-
-        (void)fd;
-}
 
 /* The first line of the file. −ENOMEM. */
 static int read_password(struct loader *l, struct conf_link *link)
@@ -104,8 +35,6 @@ static int read_password(struct loader *l, struct conf_link *link)
         return link->password ? 0 : -ENOMEM;
 }
 
-/* ---- links ---- */
-
 static int check_tls(struct loader *l, struct conf_tls *tls)
 {
         if (!tls->on)
@@ -123,20 +52,6 @@ static int check_tls(struct loader *l, struct conf_tls *tls)
                 source_error(&l->source, loader_pos(l, *tls->cert_file ? "cert_file" : "key_file"),
                              "%s: cert_file and key_file belong together: one is missing", PLACE(l));
         return 0;
-}
-
-static void check_filters(struct loader *l, const char *key, char *const *filters, size_t n)
-{
-        const struct tree *t = loader_own(l, key);
-
-        for (size_t i = 0; i < n; i++) {
-                if (!topic_is_filter(filters[i], strlen(filters[i])))
-                        source_error(&l->source, t ? t->items[i].pos : 0,
-                                     "%s: %s has \"%s\", which is no topic filter: + stands for a whole "
-                                     "level, # for all "
-                                     "levels at the end",
-                                     PLACE(l), key, filters[i]);
-        }
 }
 
 static int default_masks(struct loader *l, struct conf_link *link)
@@ -199,24 +114,4 @@ int check_link(struct loader *l, struct conf_link *link)
         check_filters(l, "subscribe", link->subscribe, link->n_subscribe);
         check_client_id(l, link);
         return 0;
-}
-
-/* ---- broker ---- */
-
-void check_broker(struct loader *l, struct conf_broker *broker)
-{
-        const struct tree *list = loader_own(l, "listeners");
-
-        check_file(l, "password_file", broker->password_file);
-        check_file(l, "acl_file", broker->acl_file);
-        for (size_t i = 0; i < broker->n_listeners; i++) {
-                for (size_t j = 0; j < i; j++) {
-                        const struct conf_listener *a = &broker->listeners[i], *b = &broker->listeners[j];
-
-                        if (a->port == b->port && a->port && strcmp(a->address, b->address) == 0)
-                                source_error(&l->source, list ? list->items[i].pos : 0,
-                                             "%s: two listeners have port %u: give each its own", PLACE(l),
-                                             a->port);
-                }
-        }
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a reload must do to a bus or a link: the costliest class among its unequal keys. */
+/* What a reload must do to a bus, a link or the broker: the costliest class among its unequal keys. */
 #include "schema.h"
 
 static bool labels_equal(const struct value_format *a, const struct value_format *b)
@@ -52,4 +52,18 @@ enum conf_change conf_compare_link(const struct conf_link *a, const struct conf_
         if (a->tls.on != b->tls.on || strcmp(a->password, b->password) != 0)
                 return CONF_REPLACE;
         return a->tls.on ? MBGATE_MAX(change, schema_compare(SCHEMA_TLS, &a->tls, &b->tls)) : change;
+}
+
+enum conf_change conf_compare_listener(const struct conf_listener *a, const struct conf_listener *b)
+{
+        enum conf_change change = schema_compare(SCHEMA_LISTENER, a, b);
+
+        if (a->tls != b->tls || a->is_loopback != b->is_loopback)
+                return CONF_REPLACE;
+        return a->tls ? MBGATE_MAX(change, schema_compare(SCHEMA_SERVER, a, b)) : change;
+}
+
+enum conf_change conf_compare_broker(const struct conf_broker *a, const struct conf_broker *b)
+{
+        return schema_compare(SCHEMA_BROKER, a, b);
 }

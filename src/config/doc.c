@@ -81,6 +81,7 @@ int conf_document(FILE *out)
                 "tls of a link",
                 "broker",
                 "A listener, in the list listeners of the broker",
+                "tls of a listener",
         };
 
         for (unsigned s = 0; s < SCHEMA_SECTIONS; s++) {

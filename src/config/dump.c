@@ -15,17 +15,22 @@ static void dump_line_start(const struct dump *d)
         (void)fprintf(d->out, "%*s", (int)d->indent, "");
 }
 
+static void dump_key(const struct dump *d, const struct schema_key *k, const void *object)
+{
+        if ((k->flags & SCHEMA_STRUCTURE) || (k->type->is_shown && !k->type->is_shown(k, object)))
+                return;
+        dump_line_start(d);
+        (void)fprintf(d->out, "%s = ", k->name);
+        k->type->print(k, object, d->out);
+        (void)fputs(";\n", d->out);
+}
+
 /* All keys of a section that have a member. */
 static void dump_keys(const struct dump *d, enum schema_section section, const void *object)
 {
         for (const struct schema_key *k = schema_keys; k < schema_keys + schema_n_keys; k++) {
-                if (k->section != section || (k->flags & SCHEMA_STRUCTURE) ||
-                    (k->type->is_shown && !k->type->is_shown(k, object)))
-                        continue;
-                dump_line_start(d);
-                (void)fprintf(d->out, "%s = ", k->name);
-                k->type->print(k, object, d->out);
-                (void)fputs(";\n", d->out);
+                if (k->section == section)
+                        dump_key(d, k, object);
         }
 }
 
@@ -91,16 +96,38 @@ static void dump_link(struct dump *d, const struct conf_link *link)
         dump_close(d, "};");
 }
 
+static void dump_listener(struct dump *d, const struct conf_listener *listener)
+{
+        dump_keys(d, SCHEMA_LISTENER, listener);
+        if (!listener->tls)
+                return;
+        dump_open(d, "tls = {");
+        dump_keys(d, SCHEMA_SERVER, listener);
+        dump_close(d, "};");
+}
+
+/* What listeners begin with. */
+static void dump_listener_defaults(const struct dump *d, const struct conf_broker *broker)
+{
+        const struct conf_listener prototype = { .options = broker->options };
+
+        for (const struct schema_key *k = schema_keys; k < schema_keys + schema_n_keys; k++) {
+                if (k->section == SCHEMA_LISTENER && schema_stands_in(k, SCHEMA_BROKER))
+                        dump_key(d, k, &prototype);
+        }
+}
+
 static void dump_broker(struct dump *d, const struct conf_broker *broker)
 {
         if (!broker->on)
                 return;
         dump_open(d, "broker = {");
         dump_keys(d, SCHEMA_BROKER, broker);
+        dump_listener_defaults(d, broker);
         dump_open(d, "listeners = (");
         for (size_t i = 0; i < broker->n_listeners; i++) {
                 dump_open(d, "{");
-                dump_keys(d, SCHEMA_LISTENER, &broker->listeners[i]);
+                dump_listener(d, &broker->listeners[i]);
                 dump_close(d, i + 1 < broker->n_listeners ? "}," : "}");
         }
         dump_close(d, ");");

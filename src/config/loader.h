@@ -96,7 +96,21 @@ MUST_CHECK int check_bus(struct loader *l, struct conf_bus *b);
 void check_device(struct loader *l, struct conf_device *d);
 void check_point(struct loader *l, struct conf_point *p);
 MUST_CHECK int check_link(struct loader *l, struct conf_link *link);
-void check_broker(struct loader *l, struct conf_broker *broker);
+MUST_CHECK int check_broker(struct loader *l, struct conf_broker *broker);
+void check_listener(struct loader *l, struct conf_listener *listener);
+
+/* ---- check_file.c ---- */
+
+/* Report a file or folder that is named and cannot be used; of a secret also that others can read it. */
+void check_file(struct loader *l, const char *key, const char *file);
+void check_folder(struct loader *l, const char *key, const char *folder);
+void check_secret(struct loader *l, const char *key, const char *file);
+
+/* A descriptor of a file that others cannot read, or −1 with a finding. */
+int open_secret(struct loader *l, const char *key, const char *file);
+
+/* Reports texts of the key that are no topic filters. */
+void check_filters(struct loader *l, const char *key, char *const *filters, size_t n);
 
 /* Reports the name of the thing at hand when it cannot be a level of a topic. */
 void check_name(struct loader *l, const char *name);

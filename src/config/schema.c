@@ -19,9 +19,11 @@
 #define TLS      SCHEMA_TLS
 #define BROKER   SCHEMA_BROKER
 #define LISTENER SCHEMA_LISTENER
+#define SERVER   SCHEMA_SERVER
 
-/* Where defaults of devices and of points may stand. */
+/* Where defaults of devices, of points and of listeners may stand. */
 #define ABOVE_DEVICE (SCHEMA_IN(GATEWAY) | SCHEMA_IN(BUS))
+#define ON_BROKER    SCHEMA_IN(BROKER)
 #define ABOVE_POINT  (SCHEMA_IN(GATEWAY) | SCHEMA_IN(BUS) | SCHEMA_IN(DEVICE))
 
 #define TEXT    &schema_text
@@ -72,6 +74,15 @@ static const struct schema_word payloads[] = { { "plain", CONF_PAYLOAD_PLAIN },
                                                { 0 } };
 static const struct schema_word tls_versions[] = { { "tlsv1.2", 0 }, { "tlsv1.3", 0 }, { 0 } };
 static const struct schema_word listener_protocols[] = { { "mqtt", 0 }, { "websocket", 1 }, { 0 } };
+static const struct schema_word sessions[] = { { "client", CONF_SESSION_CLIENT },
+                                               { "clean", CONF_SESSION_CLEAN },
+                                               { "keep", CONF_SESSION_KEEP },
+                                               { 0 } };
+static const struct schema_word durabilities[] = { { "none", CONF_DURABILITY_NONE },
+                                                   { "interval", CONF_DURABILITY_INTERVAL },
+                                                   { "sync", CONF_DURABILITY_SYNC },
+                                                   { 0 } };
+static const struct schema_word never[] = { { "never", 0 }, { 0 } };
 
 const struct schema_key schema_keys[] = {
         /* ---- the file ---- */
@@ -386,19 +397,144 @@ const struct schema_key schema_keys[] = {
 
         /* ---- broker ---- */
         { BROKER, 0, "listeners", &schema_list, .arg = SCHEMA_LISTENER, .flags = SCHEMA_STRUCTURE,
-          .help = "Where it listens, one group each." },
+          .help = "Where it listens, one group each. Without this list, one listener with every default." },
         { BROKER, 0, "password_file", PATH, MEMBER(broker, password_file), .change = ADJUST,
           .example = "\"/etc/mbgate/passwd\"",
-          .help = "Users, in the format of mosquitto_passwd(1). None: anybody." },
+          .help = "Users, in the format of mosquitto_passwd(1); others must not be able to read it. None: "
+                  "anybody, from this machine only unless anonymous = true says otherwise." },
         { BROKER, 0, "acl_file", PATH, MEMBER(broker, acl_file), .change = ADJUST,
           .example = "\"/etc/mbgate/acl\"",
-          .help = "Who may do what, in the format of mosquitto's acl_file. None: everything." },
-        { LISTENER, 0, "address", TEXT, MEMBER(listener, address), .deflt = "\"\"", .change = ADJUST,
-          .help = "Address to listen on; empty: all." },
-        { LISTENER, 0, "port", INT, MEMBER(listener, port), RANGE(1, 65535), .flags = SCHEMA_REQUIRED,
-          .change = ADJUST, .example = "1883", .help = "TCP port." },
+          .help = "Who may do what, in the format of mosquitto's acl_file. None: everything, but for writing "
+                  "to $SYS." },
+        { BROKER, 0, "prefix", TEXT, MEMBER(broker, prefix), .deflt = "\"\"", .change = ADJUST,
+          .help = "Stands before every topic of the gateway at this broker." },
+        { BROKER, 0, "max_clients", INT, MEMBER(broker, max_clients), RANGE(1, 100000), .deflt = "4096",
+          .change = ADJUST, .help = "More are not let in." },
+        { BROKER, 0, "max_clients_per_address", INT, MEMBER(broker, max_clients_per_address),
+          RANGE(0, 100000), .deflt = "0", .change = ADJUST,
+          .help = "More from one address are not let in; 0: no limit." },
+        { BROKER, 0, "max_sessions", INT, MEMBER(broker, max_sessions), RANGE(1, 1000000), .deflt = "10000",
+          .change = ADJUST, .help = "Sessions, whether their client is there or not." },
+        { BROKER, 0, "max_packet_bytes", INT, MEMBER(broker, max_packet_bytes), RANGE(256, 268435455),
+          .deflt = "4194304", .change = ADJUST,
+          .help = "A longer packet ends the connection that it comes on. Told to MQTT 5 clients." },
+        { BROKER, 0, "max_topic_bytes", INT, MEMBER(broker, max_topic_bytes), RANGE(1, 65535),
+          .deflt = "65535", .change = ADJUST, .help = "Longer topics and filters are refused." },
+        { BROKER, 0, "max_topic_levels", INT, MEMBER(broker, max_topic_levels), RANGE(1, 200), .deflt = "200",
+          .change = ADJUST, .help = "Topics and filters with more levels are refused." },
+        { BROKER, 0, "max_subscriptions", INT, MEMBER(broker, max_subscriptions), RANGE(1, 10000000),
+          .deflt = "100000", .change = ADJUST, .help = "Subscriptions of all clients together." },
+        { BROKER, 0, "max_subscriptions_per_client", INT, MEMBER(broker, max_subscriptions_per_client),
+          RANGE(1, 1000000), .deflt = "1000", .change = ADJUST, .help = "Subscriptions of one client." },
+        { BROKER, 0, "max_inflight", INT, MEMBER(broker, max_inflight), RANGE(1, 65535), .deflt = "20",
+          .change = ADJUST,
+          .help = "Messages of QoS 1 and 2 that are on their way to a client, or from it, at a time." },
+        { BROKER, 0, "max_queued_messages", INT, MEMBER(broker, max_queued_messages), RANGE(1, 1000000),
+          .deflt = "1000", .change = ADJUST,
+          .help = "Messages that wait for one client; further ones are dropped and counted." },
+        { BROKER, 0, "max_queued_bytes", INT, MEMBER(broker, max_queued_bytes), RANGE(1024, 1073741824),
+          .deflt = "4194304", .change = ADJUST, .help = "Memory that they take at most." },
+        { BROKER, 0, "max_queued_bytes_total", INT, MEMBER(broker, max_queued_bytes_total),
+          RANGE(65536, 2147483647), .deflt = "67108864", .change = ADJUST,
+          .help = "Memory that the waiting messages of all clients take at most." },
+        { BROKER, 0, "max_retained_messages", INT, MEMBER(broker, max_retained_messages), RANGE(0, 10000000),
+          .deflt = "20000", .change = ADJUST,
+          .help = "Retained messages; further topics are not retained. 0: none is." },
+        { BROKER, 0, "max_retained_bytes", INT, MEMBER(broker, max_retained_bytes), RANGE(0, 2147483647),
+          .deflt = "33554432", .change = ADJUST, .help = "Memory that they take at most." },
+        { BROKER, 0, "max_topic_alias", INT, MEMBER(broker, max_topic_alias), RANGE(0, 65535), .deflt = "10",
+          .change = ADJUST, .help = "Topic aliases of a connection, each way." },
+        { BROKER, 0, "max_keepalive_s", INT, MEMBER(broker, max_keepalive_s), RANGE(1, 65535),
+          .deflt = "65535", .change = ADJUST,
+          .help = "MQTT 5 clients that ask for a longer one, or none, are given this." },
+        { BROKER, 0, "max_session_expiry_s", &schema_expiry, MEMBER(broker, max_session_expiry_s),
+          RANGE(0, 4294967295.0), .words = never, .deflt = "\"never\"", .change = ADJUST,
+          .help = "How long a session outlives its connection at most, also when its client never ends it." },
+        { BROKER, 0, "connect_timeout_s", INT, MEMBER(broker, connect_timeout_s), RANGE(1, 300),
+          .deflt = "10", .change = ADJUST, .help = "A connection that has sent no CONNECT until then ends." },
+        { BROKER, 0, "stall_timeout_s", INT, MEMBER(broker, stall_timeout_s), RANGE(1, 86400), .deflt = "60",
+          .change = ADJUST,
+          .help = "A client that takes nothing of what waits for it so long is disconnected." },
+        { BROKER, 0, "sys_interval_s", INT, MEMBER(broker, sys_interval_s), RANGE(0, 86400), .deflt = "10",
+          .change = ADJUST, .help = "Between two publications of $SYS/broker/…; 0: never." },
+        { BROKER, 0, "durability", WORD, MEMBER(broker, durability), .words = durabilities,
+          .deflt = "\"interval\"", .change = ADJUST,
+          .help = "When retained messages, sessions and what waits for them are on the disk. sync: before "
+                  "they "
+                  "are acknowledged; interval: once in store_interval_ms; none: at an orderly stop only." },
+        { BROKER, 0, "store_interval_ms", INT, MEMBER(broker, store_interval_ms), RANGE(10, 3600000),
+          .deflt = "1000", .change = ADJUST, .help = "What a power cut costs at most, with interval." },
+        { BROKER, 0, "store_directory", PATH, MEMBER(broker, store_directory),
+          .deflt = "$STATE_DIRECTORY, else \"/var/lib/mbgate\"", .flags = SCHEMA_COMPUTED, .change = REPLACE,
+          .example = "\"/var/lib/mbgate\"", .help = "Where that is kept." },
+        { BROKER, 0, "store_max_bytes", INT, MEMBER(broker, store_max_bytes), RANGE(1048576, 4294967295.0),
+          .deflt = "268435456", .change = REPLACE, .help = "How large it grows at most." },
+
+        /* ---- listeners ---- */
+        { LISTENER, 0, "address", TEXT, MEMBER(listener, address), .deflt = "\"\"", .change = REPLACE,
+          .help = "An IPv4 or IPv6 address of this machine, \"0.0.0.0\" and \"::\" for all; the path of a "
+                  "Unix socket; or systemd:NAME for a socket that a unit mbgated.socket opens. Empty: all "
+                  "addresses, but only 127.0.0.1 and ::1 while there is neither a user nor anonymous = "
+                  "true." },
+        { LISTENER, 0, "port", INT, MEMBER(listener, port), RANGE(1, 65535),
+          .deflt = "1883; 1884 with websocket; 8883 and 8884 with tls", .flags = SCHEMA_COMPUTED,
+          .change = REPLACE, .example = "1883", .help = "TCP port." },
         { LISTENER, 0, "protocol", WORD, MEMBER(listener, websocket), .words = listener_protocols,
-          .deflt = "\"mqtt\"", .change = ADJUST, .help = "MQTT in TCP, or in WebSocket." },
+          .deflt = "\"mqtt\"", .change = REPLACE, .help = "MQTT in TCP, or in WebSocket." },
+        { LISTENER, 0, "tls", &schema_group, .arg = SCHEMA_SERVER, .flags = SCHEMA_STRUCTURE,
+          .help = "TLS. It is used when this group is there." },
+        { LISTENER, 0, "max_clients", INT, MEMBER(listener, max_clients), RANGE(0, 100000), .deflt = "0",
+          .change = ADJUST, .help = "More are not let in here; 0: as many as the broker takes." },
+        { LISTENER, ON_BROKER, "anonymous", &schema_said, MEMBER(listener, options.anonymous),
+          MEMBER_2(listener, options.anonymous_is_said), .deflt = "false with users, else true",
+          .flags = SCHEMA_COMPUTED, .change = ADJUST, .example = "true",
+          .help = "Clients without a user name are let in. Where this does not stand and there are no users, "
+                  "they are, but from this machine only." },
+        { LISTENER, ON_BROKER, "session", WORD, MEMBER(listener, options.session), .words = sessions,
+          .deflt = "\"client\"", .change = ADJUST,
+          .help = "Whether sessions outlive their connection: as the client asks, none (clean), or every one "
+                  "(keep)." },
+        { LISTENER, ON_BROKER, "on_change", BOOL, MEMBER(listener, options.on_change), .deflt = "false",
+          .change = ADJUST, .help = "A payload that its topic has already is not sent on again." },
+        { LISTENER, ON_BROKER, "remember", BOOL, MEMBER(listener, options.remember), .deflt = "false",
+          .change = ADJUST,
+          .help = "The last payload of every topic is kept, retained or not, and given to who subscribes." },
+        { LISTENER, ON_BROKER, "strip_retain", BOOL, MEMBER(listener, options.strip_retain), .deflt = "false",
+          .change = ADJUST, .help = "Nothing goes out with the retain flag." },
+        { LISTENER, ON_BROKER, "publish_on_connect", &schema_texts,
+          MEMBER(listener, options.publish_on_connect), MEMBER_2(listener, options.n_publish_on_connect),
+          .deflt = "[ ]", .flags = SCHEMA_COMPUTED, .change = ADJUST, .example = "[ \"#\" ]",
+          .help = "Topic filters: what is known of these goes to each client that connects, subscribed or "
+                  "not." },
+        { LISTENER, ON_BROKER, "publish_delay_ms", INT, MEMBER(listener, options.publish_delay_ms),
+          RANGE(0, 3600000), .deflt = "2000", .change = ADJUST, .help = "So long after the connection." },
+        { LISTENER, ON_BROKER, "publish_pause_ms", INT, MEMBER(listener, options.publish_pause_ms),
+          RANGE(0, 60000), .deflt = "10", .change = ADJUST, .help = "And so long between two messages." },
+        { LISTENER, ON_BROKER, "ignore", &schema_texts, MEMBER(listener, options.ignore),
+          MEMBER_2(listener, options.n_ignore), .deflt = "[ ]", .flags = SCHEMA_COMPUTED, .change = ADJUST,
+          .example = "[ \"debug/#\" ]",
+          .help = "Topic filters: what clients publish to these goes nowhere." },
+        { LISTENER, ON_BROKER, "trace", BOOL, MEMBER(listener, options.trace), .deflt = "false",
+          .change = ADJUST, .help = "Each message of its clients is logged, without the payload." },
+
+        /* ---- tls of a listener ---- */
+        { SERVER, 0, "cert_file", PATH, MEMBER(listener, cert_file), .flags = SCHEMA_REQUIRED,
+          .change = ADJUST, .example = "\"/etc/mbgate/server.crt\"",
+          .help = "Our certificate, and behind it those up to the authority. Read again at a reload." },
+        { SERVER, 0, "key_file", PATH, MEMBER(listener, key_file), .flags = SCHEMA_REQUIRED, .change = ADJUST,
+          .example = "\"/etc/mbgate/server.key\"",
+          .help = "Its key, which others must not be able to read." },
+        { SERVER, 0, "ca_file", PATH, MEMBER(listener, ca_file), .change = ADJUST,
+          .example = "\"/etc/mbgate/ca.crt\"",
+          .help = "Authorities that sign certificates of clients. None: clients are not asked for one." },
+        { SERVER, 0, "version", TEXT, MEMBER(listener, tls_version), .words = tls_versions,
+          .deflt = "\"tlsv1.2\"", .change = ADJUST, .help = "The oldest version that is spoken." },
+        { SERVER, 0, "ciphers", TEXT, MEMBER(listener, ciphers), .change = ADJUST, .example = "\"HIGH\"",
+          .help = "Of TLS 1.2, as for openssl-ciphers(1); none: OpenSSL's choice." },
+        { SERVER, 0, "require_certificate", BOOL, MEMBER(listener, require_certificate), .deflt = "false",
+          .change = ADJUST, .help = "Clients without a certificate signed by ca_file are not let in." },
+        { SERVER, 0, "certificate_is_user", BOOL, MEMBER(listener, certificate_is_user), .deflt = "false",
+          .change = ADJUST, .help = "The common name in it is the user name, and no password is asked for." },
 };
 
 const size_t schema_n_keys = ARRAY_SIZE(schema_keys);
@@ -406,7 +542,8 @@ const size_t schema_n_keys = ARRAY_SIZE(schema_keys);
 const char *schema_section_name(enum schema_section section)
 {
         static const char *const names[SCHEMA_SECTIONS] = {
-                "the file", "gateway", "bus", "device", "point", "label", "link", "tls", "broker", "listener",
+                "the file", "gateway", "bus",    "device",   "point", "label",
+                "link",     "tls",     "broker", "listener", "tls",
         };
 
         return names[section];

@@ -29,6 +29,7 @@ enum schema_section {
         SCHEMA_TLS,      /* struct conf_tls */
         SCHEMA_BROKER,   /* struct conf_broker */
         SCHEMA_LISTENER, /* struct conf_listener */
+        SCHEMA_SERVER,   /* struct conf_listener: its tls */
         SCHEMA_SECTIONS,
 };
 
@@ -79,7 +80,7 @@ extern const size_t schema_n_keys;
 
 extern const struct schema_type schema_text, schema_path, schema_int, schema_real, schema_bool, schema_word,
         schema_texts, schema_ints, schema_format, schema_area, schema_bit, schema_bits, schema_limit,
-        schema_interval_topic, schema_group, schema_list;
+        schema_said, schema_expiry, schema_interval_topic, schema_group, schema_list;
 
 /* Whether a key may stand in a section. */
 static inline bool schema_stands_in(const struct schema_key *k, enum schema_section section)

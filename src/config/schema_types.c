@@ -339,6 +339,26 @@ static bool bool_equal(const struct schema_key *k, const void *a, const void *b)
 
 const struct schema_type schema_bool = { "true or false", bool_set, NULL, bool_print, bool_equal };
 
+/* A switch that stands there by name means more than its default. */
+static int said_set(struct loader *l, const struct schema_key *k, const struct tree *v, void *object)
+{
+        if (v->kind == TREE_BOOL)
+                *(bool *)member_2(k, object) = true;
+        return bool_set(l, k, v, object);
+}
+
+static bool said_is_shown(const struct schema_key *k, const void *object)
+{
+        return *(bool *)member_2(k, object);
+}
+
+static bool said_equal(const struct schema_key *k, const void *a, const void *b)
+{
+        return said_is_shown(k, a) == said_is_shown(k, b) && bool_equal(k, a, b);
+}
+
+const struct schema_type schema_said = { "true or false", said_set, said_is_shown, bool_print, said_equal };
+
 static int word_set(struct loader *l, const struct schema_key *k, const struct tree *v, void *object)
 {
         const struct schema_word *w;
@@ -361,6 +381,31 @@ static void word_print(const struct schema_key *k, const void *object, FILE *out
 }
 
 const struct schema_type schema_word = { "a text in quotes", word_set, NULL, word_print, int_equal };
+
+/* ---- seconds, or never ---- */
+
+static int expiry_set(struct loader *l, const struct schema_key *k, const struct tree *v, void *object)
+{
+        if (v->kind != TREE_TEXT)
+                return int_set(l, k, v, object);
+        if (words_find(k->words, v->text))
+                int_put(k, object, UINT32_MAX);
+        else
+                source_error(&l->source, v->pos, "%s: %s is \"%s\", it must be a number of seconds or \"%s\"",
+                             PLACE(l), k->name, v->text, k->words->word);
+        return 0;
+}
+
+static void expiry_print(const struct schema_key *k, const void *object, FILE *out)
+{
+        if (int_get(k, object) == UINT32_MAX)
+                schema_print_text(k->words->word, out);
+        else
+                int_print(k, object, out);
+}
+
+const struct schema_type schema_expiry = { "an integer or \"never\"", expiry_set, NULL, expiry_print,
+                                           int_equal };
 
 /* ---- sequences ---- */
 

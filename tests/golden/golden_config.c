@@ -209,6 +209,7 @@ int main(void)
 {
         int failed, n_done = 0;
 
+        (void)unsetenv("STATE_DIRECTORY"); /* a default comes from it */
         enter_work_dir();
         failed = check_folder(GOLDEN_DIR "/good", "good", true, &n_done);
         failed += check_folder(GOLDEN_DIR "/bad", "bad", false, &n_done);

@@ -49,8 +49,9 @@ struct conf_link {
 /* What a listener can do besides MQTT, for all its clients; the broker's are the defaults of its listeners.
  */
 struct conf_listener_options {
-        bool anonymous;    /* clients without a user name are let in */
-        bool on_change;    /* a payload that a topic has already is not sent on again */
+        bool anonymous;         /* clients without a user name are let in */
+        bool anonymous_is_said; /* it stands in the file: else it follows from whether there are users */
+        bool on_change;         /* a payload that a topic has already is not sent on again */
         bool remember;     /* the last value of each topic is kept, retained or not, and given on SUBSCRIBE */
         bool strip_retain; /* nothing goes out with the retain flag */
         bool trace;        /* each message is logged */
@@ -70,9 +71,10 @@ enum conf_session {
 };
 
 struct conf_listener {
-        char *address; /* "": the default; a path: a Unix socket; "systemd:NAME": a socket that systemd gives
+        char *address; /* "": see is_loopback; a path: a Unix socket; "systemd:NAME": one that systemd opens
                         */
-        uint16_t port;
+        bool is_loopback; /* address is "": 127.0.0.1 and ::1 instead of all addresses, for want of users */
+        uint16_t port;    /* 0: no TCP */
         bool websocket;
         bool tls; /* the group is there */
         char *cert_file, *key_file, *ca_file;
@@ -80,7 +82,7 @@ struct conf_listener {
         char *ciphers;
         bool require_certificate; /* of clients, signed by ca_file */
         bool certificate_is_user; /* its common name is the user name */
-        uint32_t max_clients;     /* of this listener */
+        uint32_t max_clients;     /* of this listener; 0: no limit of its own */
         struct conf_listener_options options;
 };
 
@@ -95,8 +97,8 @@ struct conf_broker {
         struct conf_listener *listeners;
         size_t n_listeners;
         char *password_file, *acl_file;
-        struct conf_listener_options options;
-        char *prefix; /* before the gateway's own topics */
+        struct conf_listener_options options; /* what the listeners begin with: anonymous as said */
+        char *prefix;                         /* before the gateway's own topics */
         /* limits; of one client unless said otherwise */
         uint32_t max_clients; /* all together */
         uint32_t max_clients_per_address;

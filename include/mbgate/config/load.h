@@ -53,4 +53,10 @@ enum conf_change {
 enum conf_change conf_compare_bus(const struct conf_bus *a, const struct conf_bus *b);
 enum conf_change conf_compare_link(const struct conf_link *a, const struct conf_link *b);
 
+/* CONF_REPLACE: another socket is needed. */
+enum conf_change conf_compare_listener(const struct conf_listener *a, const struct conf_listener *b);
+
+/* Without its listeners. CONF_REPLACE: another store is needed, which takes a new start. */
+enum conf_change conf_compare_broker(const struct conf_broker *a, const struct conf_broker *b);
+
 #endif

@@ -11,15 +11,18 @@
 
 #include "config_tmp.h"
 
-static const char base[] = "buses = ( { name = \"b\"; port = \"/dev/ttyS0\"; baud = 9600; format = \"8E1\"; "
-                           "stats_interval_s = 60;\n"
-                           "  devices = ( { name = \"d\"; unit_id = 1; retries = 1; topic = \"d\";\n"
-                           "    points = ( { name = \"p\"; holding = 0; type = \"int16\"; scale = 0.1; write "
-                           "= true; min = 0; invalid = [ 1 ];\n"
-                           "                 map = ( { value = 0; label = \"off\"; } ); } ); } ); } );\n"
-                           "links = ( { name = \"l\"; host = \"h\"; port = 1883; keepalive_s = 60; publish = "
-                           "[ \"a\", \"b\" ]; qos = 1;\n"
-                           "  tls = { ca_path = \"/\"; alpn = \"x\"; }; } );\n";
+static const char base[] =
+        "buses = ( { name = \"b\"; port = \"/dev/ttyS0\"; baud = 9600; format = \"8E1\"; "
+        "stats_interval_s = 60;\n"
+        "  devices = ( { name = \"d\"; unit_id = 1; retries = 1; topic = \"d\";\n"
+        "    points = ( { name = \"p\"; holding = 0; type = \"int16\"; scale = 0.1; write "
+        "= true; min = 0; invalid = [ 1 ];\n"
+        "                 map = ( { value = 0; label = \"off\"; } ); } ); } ); } );\n"
+        "links = ( { name = \"l\"; host = \"h\"; port = 1883; keepalive_s = 60; publish = "
+        "[ \"a\", \"b\" ]; qos = 1;\n"
+        "  tls = { ca_path = \"/\"; alpn = \"x\"; }; } );\n"
+        "broker = { max_inflight = 20; store_max_bytes = 2000000; ignore = [ \"i\" ]; anonymous = true;\n"
+        "  listeners = ( { address = \"\"; port = 1900; protocol = \"mqtt\"; max_clients = 5; } ); };\n";
 
 static struct conf *load(const char *text)
 {
@@ -108,9 +111,65 @@ static void test_changes(void **state UNUSED)
         (void)conf_unref(a);
 }
 
+static const struct {
+        const char *from, *to;
+        enum conf_change broker, listener;
+} broker_changes[] = {
+        { "broker = {", "# a comment\nbroker = {", CONF_SAME, CONF_SAME },
+        { "max_inflight = 20;", "", CONF_SAME, CONF_SAME }, /* the default */
+        { "max_inflight = 20", "max_inflight = 30", CONF_ADJUST, CONF_SAME },
+        { "max_inflight = 20", "max_session_expiry_s = 5", CONF_ADJUST, CONF_SAME },
+        { "max_inflight = 20", "durability = \"none\"", CONF_ADJUST, CONF_SAME },
+        { "store_max_bytes = 2000000", "store_max_bytes = 3000000", CONF_REPLACE, CONF_SAME },
+        { "max_inflight = 20", "store_directory = \"/x\"", CONF_REPLACE, CONF_SAME },
+        { "[ \"i\" ]", "[ \"j\" ]", CONF_SAME, CONF_ADJUST },
+        { "anonymous = true;", "", CONF_SAME, CONF_REPLACE }, /* this machine only */
+        { "max_inflight = 20", "remember = true", CONF_SAME, CONF_ADJUST },
+        { "max_clients = 5", "max_clients = 6", CONF_SAME, CONF_ADJUST },
+        { "address = \"\"", "address = \"::\"", CONF_SAME, CONF_REPLACE },
+        { "port = 1900", "port = 1901", CONF_SAME, CONF_REPLACE },
+        { "protocol = \"mqtt\"", "protocol = \"websocket\"", CONF_SAME, CONF_REPLACE },
+};
+
+static void test_broker_changes(void **state UNUSED)
+{
+        struct conf *a = load(base);
+
+        for (size_t i = 0; i < ARRAY_SIZE(broker_changes); i++) {
+                struct conf *b = load_changed(broker_changes[i].from, broker_changes[i].to);
+
+                if (conf_compare_broker(&a->broker, &b->broker) != broker_changes[i].broker ||
+                    conf_compare_broker(&b->broker, &a->broker) != broker_changes[i].broker ||
+                    conf_compare_listener(&a->broker.listeners[0], &b->broker.listeners[0]) !=
+                            broker_changes[i].listener ||
+                    conf_compare_listener(&b->broker.listeners[0], &a->broker.listeners[0]) !=
+                            broker_changes[i].listener)
+                        fail_msg("%s -> %s", broker_changes[i].from, broker_changes[i].to);
+                (void)conf_unref(b);
+        }
+        (void)conf_unref(a);
+}
+
+static void test_listener_tls(void **state UNUSED)
+{
+        struct conf *conf = load(base);
+        char other[] = "/other.crt";
+        struct conf_listener plain = conf->broker.listeners[0], a = plain, b;
+
+        a.tls = true;
+        b = a;
+        assert_int_equal(conf_compare_listener(&plain, &a), CONF_REPLACE);
+        assert_int_equal(conf_compare_listener(&a, &b), CONF_SAME);
+        b.cert_file = other;
+        assert_int_equal(conf_compare_listener(&a, &b), CONF_ADJUST);
+        (void)conf_unref(conf);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_broker_changes),
+                cmocka_unit_test(test_listener_tls),
                 cmocka_unit_test(test_changes),
         };
 
