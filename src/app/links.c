@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,48 +103,6 @@ static struct app_link *link_by_name(struct app *app, const char *name)
         return NULL;
 }
 
-/* The message that the broker would have sent as our will, prefix and all. */
-static int app_link_farewell_new(const struct conf *conf, const struct conf_link *link, struct message **ret)
-{
-        CLEANUP(message_unrefp)
-        struct message *will = NULL;
-        CLEANUP(cleanup_free)
-        char *topic = NULL;
-        int r;
-
-        r = gateway_will_new(conf, &will);
-        if (r < 0)
-                return r;
-        if (asprintf(&topic, "%s%s", link->prefix, will->topic) < 0)
-                return -ENOMEM;
-        return message_new(
-                &(struct message_init){
-                        .topic = topic,
-                        .payload = will->payload,
-                        .payload_bytes = will->payload_bytes,
-                        .qos = MBGATE_MIN(will->qos, link->qos),
-                        .retain = will->retain && link->retain,
-                        .made_us = clock_monotonic_us(),
-                },
-                ret);
-}
-
-/* The broker that we leave must not go on believing that we are there: no will is sent at an orderly end. */
-static void app_link_say_offline(struct app_link *l, const struct conf *conf)
-{
-        CLEANUP(message_unrefp)
-        struct message *farewell = NULL;
-        struct log_fields fields = { .link = l->link->name };
-        int r;
-
-        r = app_link_farewell_new(conf, &conf->links[l->index], &farewell);
-        if (r == 0)
-                r = link_publish(l->link, farewell);
-        fields.error = -r;
-        if (r < 0)
-                log_warn(&fields, "link %s: leaves without saying so: %s", l->link->name, strerror(-r));
-}
-
 static void app_link_end(struct app_link *l, uint64_t deadline_us)
 {
         if (l->is_ending)
@@ -217,10 +174,8 @@ int links_reconfigure(struct app *app, struct conf *old, struct conf *new)
                 end = &l->next;
         }
         for (struct app_link *l = app->links; l; l = l->next) {
-                if (!l->is_ending && !l->is_waiting) {
-                        gateway_remove_link(app->gateway, l->link);
-                        app_link_say_offline(l, old);
-                }
+                if (!l->is_ending && !l->is_waiting)
+                        gateway_leave_link(app->gateway, l->link);
                 app_link_end(l, loop_now_us(app->loop) + LINK_REPLACE_DRAIN_US);
         }
         *end = app->links;

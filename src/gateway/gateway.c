@@ -145,6 +145,15 @@ void gateway_remove_link(struct gateway *g, struct link *link)
         }
 }
 
+void gateway_leave_link(struct gateway *g, struct link *link)
+{
+        struct gw_link *l = link_find(g, link);
+
+        if (l)
+                gw_publish_farewell(g, l);
+        gateway_remove_link(g, link);
+}
+
 void gateway_on_link_event(void *user, struct link *link, const struct link_event *event)
 {
         struct gateway *g = user;
@@ -152,6 +161,8 @@ void gateway_on_link_event(void *user, struct link *link, const struct link_even
 
         if (!l)
                 return;
+        if (event->kind == LINK_ONLINE || event->kind == LINK_AWAY)
+                l->is_online = event->kind == LINK_ONLINE;
         switch (event->kind) {
         case LINK_ONLINE: gw_publish_all_status(g, l); return;
         case LINK_MESSAGE: gw_on_message(g, l, event); return;

@@ -113,6 +113,7 @@ struct gw_link {
         size_t n_filters;
         struct gw_sent *sent;
         bool takes_all; /* its publish mask is "#" */
+        bool is_online;
         struct gw_link *next;
 };
 
@@ -189,6 +190,7 @@ struct gw_publication {
         bool is_state;           /* the newest is enough; on a link with on_change only when it is another */
         bool is_forced;          /* goes out even so */
         bool ignores_masks;      /* goes to every link, whatever its publish masks say */
+        bool is_resent;          /* each connection brings it: nothing for the queue of a link that is away */
         const struct link *also; /* goes to this one, whatever its masks say; or NULL */
 };
 void gw_publish(struct gateway *g, const struct gw_publication *p, struct gw_link *only);
@@ -223,5 +225,8 @@ void gw_on_port(struct gateway *g, const struct bus_port_state *state);
 void gw_on_stats(struct gateway *g, const struct bus_stats_mail *mail);
 void gw_publish_all_status(struct gateway *g, struct gw_link *only);
 void gw_publish_offline(struct gateway *g);
+
+/* To a link that is left: offline, and no counters. */
+void gw_publish_farewell(struct gateway *g, struct gw_link *l);
 
 #endif

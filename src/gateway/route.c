@@ -155,6 +155,8 @@ static bool route_goes_to(struct gw_link *l, const struct gw_publication *p, con
 {
         if (!p->ignores_masks && p->also != l->link && !route_link_wants(l, p->topic))
                 return false;
+        if (p->is_resent && !l->is_online)
+                return false;
         /* Nothing is retained there: nothing to remove. */
         if (p->retain && !form->retain && p->payload_bytes == 0)
                 return false;

@@ -23,21 +23,37 @@ int gateway_will_new(const struct conf *conf, struct message **ret_message)
                 ret_message);
 }
 
+/* A retained state that goes to a link with each connection. */
+static void publish_resent(struct gateway *g, const char *topic, const char *text, struct gw_link *only)
+{
+        gw_publish(g,
+                   &(struct gw_publication){
+                           .topic = topic,
+                           .payload = text,
+                           .payload_bytes = strlen(text),
+                           .qos = 1,
+                           .retain = true,
+                           .is_state = true,
+                           .is_forced = true,
+                           .is_resent = true,
+                   },
+                   only);
+}
+
 static void publish_availability(struct gateway *g, const struct gw_device *d, struct gw_link *only)
 {
         if (d->status == DEVICE_UNKNOWN)
                 return;
-        gw_publish_state(g, d->conf->availability_topic,
-                         d->status == DEVICE_ONLINE && !g->is_stopping ? STATUS_ONLINE : STATUS_OFFLINE,
-                         only);
+        publish_resent(g, d->conf->availability_topic,
+                       d->status == DEVICE_ONLINE && !g->is_stopping ? STATUS_ONLINE : STATUS_OFFLINE, only);
 }
 
 /* Goes where the will goes: to every link, whatever its masks say. Else "offline" would stay for ever. */
-static void publish_status(struct gateway *g, const char *text, struct gw_link *only)
+static void publish_status(struct gateway *g, const char *topic, const char *text, struct gw_link *only)
 {
         gw_publish(g,
                    &(struct gw_publication){
-                           .topic = g->conf->gateway.status_topic,
+                           .topic = topic,
                            .payload = text,
                            .payload_bytes = strlen(text),
                            .qos = 1,
@@ -59,18 +75,25 @@ void gw_set_device_status(struct gateway *g, struct gw_device *d, enum device_st
                 gw_points_became_stale(g, d);
 }
 
+static bool bus_is_published(const struct gw_bus *b)
+{
+        return (b->stats_known || b->port_known) && b->conf->stats_interval_s > 0;
+}
+
 static void publish_bus(struct gateway *g, const struct gw_bus *b, struct gw_link *only)
 {
         char text[GW_PAYLOAD_BYTES];
         struct buf out = BUF_ON(text);
-        struct gw_publication p = { .topic = b->conf->topic, .retain = true, .is_state = true };
+        struct gw_publication p = {
+                .topic = b->conf->topic, .retain = true, .is_state = true, .is_resent = true
+        };
 
-        if (!b->stats_known && !b->port_known)
+        if (!bus_is_published(b))
                 return;
         gw_json_bus(&b->stats, b->port_open, b->port_reason, &out);
         p.payload = out.data;
         p.payload_bytes = out.len_bytes;
-        if (!out.overflowed && b->conf->stats_interval_s > 0)
+        if (!out.overflowed)
                 gw_publish(g, &p, only);
 }
 
@@ -109,7 +132,8 @@ void gw_publish_all_status(struct gateway *g, struct gw_link *only)
 {
         bool with_values = !only || !only->conf || only->conf->publish_on_connect;
 
-        publish_status(g, g->is_stopping ? STATUS_OFFLINE : STATUS_ONLINE, only);
+        publish_status(g, g->conf->gateway.status_topic, g->is_stopping ? STATUS_OFFLINE : STATUS_ONLINE,
+                       only);
         for (size_t b = 0; b < g->conf->n_buses; b++) {
                 publish_bus(g, &g->buses[b], only);
                 for (size_t d = 0; d < g->conf->buses[b].n_devices; d++) {
@@ -127,5 +151,23 @@ void gw_publish_offline(struct gateway *g)
                         gw_publish_state(g, g->conf->buses[b].devices[d].availability_topic, STATUS_OFFLINE,
                                          NULL);
         }
-        publish_status(g, STATUS_OFFLINE, NULL);
+        publish_status(g, g->conf->gateway.status_topic, STATUS_OFFLINE, NULL);
+}
+
+/* Values stay as the last known ones; availability says what they are worth. */
+void gw_publish_farewell(struct gateway *g, struct gw_link *l)
+{
+        for (size_t b = 0; b < g->conf->n_buses; b++) {
+                const struct gw_bus *bus = &g->buses[b];
+
+                if (bus_is_published(bus))
+                        gw_publish_state(g, bus->conf->topic, "", l);
+                for (size_t d = 0; d < bus->conf->n_devices; d++) {
+                        if (bus->devices[d].status != DEVICE_UNKNOWN)
+                                gw_publish_state(g, bus->devices[d].conf->availability_topic, STATUS_OFFLINE,
+                                                 l);
+                }
+        }
+        /* The topic that it had as its will: the configuration in force may have another. */
+        publish_status(g, l->conf_ref->gateway.status_topic, STATUS_OFFLINE, l);
 }

@@ -84,11 +84,17 @@ def test_another_unit(folder, broker, mqtt, running):
 def test_another_broker(folder, broker, start_broker, new_mqtt, running):
     gateway, sim = running()
     other = start_broker()
+    old = new_mqtt(broker.port)
+    old.wait("mbgate/bus/a")
     gateway.reload(plan(folder, other.port))
     mqtt = new_mqtt(other.port)
     mqtt.wait("mbgate/dev1/r4", "1004")
     mqtt.wait("mbgate/status", "online")
-    assert new_mqtt(broker.port).wait("mbgate/status").text == "offline"
+    old.wait("mbgate/status", "offline")
+    late = new_mqtt(broker.port)
+    for topic, text in (("mbgate/status", "offline"), ("mbgate/dev1/availability", "offline"), ("mbgate/dev1/r4", "1004")):
+        assert late.wait(topic).text == text
+    assert late.find("mbgate/bus/a") is None
     assert closings(sim, "a") == [] and closings(sim, "b") == []
 
 

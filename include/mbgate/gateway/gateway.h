@@ -31,6 +31,12 @@ DEFINE_CLEANUP(struct gateway *, gateway_free)
 #define GATEWAY_LINK_LOCAL UINT32_MAX
 MUST_CHECK int gateway_add_link(struct gateway *g, struct link *link, uint32_t index);
 void gateway_remove_link(struct gateway *g, struct link *link);
+
+/*
+ * The same for a link that a reload takes away or connects elsewhere: its broker is told first that gateway
+ * and devices are offline (no will is sent at an orderly end), and the counters of buses are cleared there.
+ */
+void gateway_leave_link(struct gateway *g, struct link *link);
 void gateway_on_link_event(void *user, struct link *link, const struct link_event *event);
 
 /* Tells where commands for bus number `bus` go (borrowed; NULL: that bus is gone, and who waits is answered).

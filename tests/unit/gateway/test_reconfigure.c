@@ -264,6 +264,43 @@ static void link_takes_its_new_masks(void **state)
         rig_free(r);
 }
 
+/* Nobody must believe for ever what a broker keeps of a gateway that has gone elsewhere. */
+static void link_that_is_left_is_told(void **state)
+{
+        static const char more[] =
+                "links = ( { name = \"a\"; host = \"h\"; client_id = \"a\"; },"
+                " { name = \"b\"; host = \"h\"; prefix = \"p/\"; publish = [ \"gw/other/#\" ]; } );\n";
+        char text[1024], after[1024];
+        struct conf *new;
+        struct rig *r;
+
+        (void)state;
+        (void)snprintf(text, sizeof(text), "%s%s",
+                       CONF(DEVICE("dev", "1", TEMP) ", " DEVICE("new", "2", TEMP)), more);
+        (void)snprintf(after, sizeof(after),
+                       "gateway = { name = \"gw\"; status_topic = \"elsewhere\"; };\n%s",
+                       strchr(text, '\n') + 1);
+        r = rig_new(text);
+        rig_sample(r, "dev/temp", INT(1));
+        rig_device(r, "dev", DEVICE_ONLINE);
+        rig_port(r, 0, true, "");
+        new = rig_conf(after);
+        assert_int_equal(gateway_reconfigure(r->gateway, new), 0);
+        conf_unref(r->conf);
+        r->conf = new;
+        fake_link_clear(r->links[0]);
+        fake_link_clear(r->links[1]);
+        gateway_leave_link(r->gateway, &r->links[0]->link);
+        rig_expect_nothing(r, 1);
+        /* The value stays; of a device that was never heard of nothing is said; the will had this topic. */
+        rig_expect(r, 0, "gw/bus/b ", "gw/dev/availability offline", "gw/status offline", NULL);
+        gateway_leave_link(r->gateway, &r->links[0]->link);
+        rig_expect_nothing(r, 0);
+        gateway_leave_link(r->gateway, &r->links[1]->link);
+        rig_expect(r, 1, "p/gw/status offline", NULL);
+        rig_free(r);
+}
+
 #define PACED(seconds) \
         CONF("{ name = \"dev\"; unit_id = 1; send_interval_s = " seconds "; points = ( " TEMP " ); }")
 
@@ -318,6 +355,7 @@ int main(void)
                 cmocka_unit_test(subscriptions_follow),
                 cmocka_unit_test(subscriptions_that_stay_are_not_made_again),
                 cmocka_unit_test(link_takes_its_new_masks),
+                cmocka_unit_test(link_that_is_left_is_told),
                 cmocka_unit_test(send_interval_set_by_command_survives),
                 cmocka_unit_test(to_nothing_and_back),
         };

@@ -136,6 +136,25 @@ static void counters_are_retained_without_qos(void **state)
         rig_free(r);
 }
 
+/* What each connection brings anyway does not wait in the queue of a link that is away: it would come twice.
+ */
+static void link_that_is_away_gets_states_with_its_connection(void **state)
+{
+        struct rig *r = rig_new(TWO_DEVICES);
+
+        (void)state;
+        fake_link_away(r->links[0]);
+        rig_port(r, 0, true, "");
+        rig_device(r, "one", DEVICE_ONLINE);
+        post_stats(r);
+        rig_expect_nothing(r, 0);
+        fake_link_online(r->links[0]);
+        assert_int_equal(fake_link_count(r->links[0], "gw/bus/b"), 1);
+        assert_int_equal(fake_link_count(r->links[0], "gw/one/availability"), 1);
+        assert_int_equal(fake_link_count(r->links[0], "gw/status"), 1);
+        rig_free(r);
+}
+
 static void counters_that_nobody_wants_stay(void **state)
 {
         struct rig *r = rig_new(
@@ -196,6 +215,7 @@ int main(void)
                 cmocka_unit_test(value_after_an_outage_goes_out_though_the_same),
                 cmocka_unit_test(lost_port_takes_all_its_devices_off),
                 cmocka_unit_test(counters_are_retained_without_qos),
+                cmocka_unit_test(link_that_is_away_gets_states_with_its_connection),
                 cmocka_unit_test(counters_that_nobody_wants_stay),
                 cmocka_unit_test(stop_says_offline_everywhere),
                 cmocka_unit_test(object_that_is_due_goes_out_before_the_stop),
