@@ -68,14 +68,6 @@ static const struct {
 
 static int check_tcp_port(struct loader *l, struct conf_bus *b, const char *host)
 {
-        static const char *const serial_only[] = { "baud",
-                                                   "format",
-                                                   "direction",
-                                                   "rts_on_send",
-                                                   "rts_delay_before_ms",
-                                                   "rts_delay_after_ms",
-                                                   "low_latency" };
-
         if (!parse_host(l, host, b)) {
                 source_error(
                         &l->source, loader_own_pos(l, "port"),
@@ -83,10 +75,10 @@ static int check_tcp_port(struct loader *l, struct conf_bus *b, const char *host
                         PLACE(l), b->port);
                 return 0;
         }
-        for (size_t i = 0; i < ARRAY_SIZE(serial_only); i++) {
-                if (loader_own(l, serial_only[i]) && (b->kind == CONF_PORT_TCP || i >= 2))
-                        source_warning(&l->source, loader_own_pos(l, serial_only[i]),
-                                       "%s: %s has no effect on a TCP port", PLACE(l), serial_only[i]);
+        for (const struct schema_key *k = schema_keys; k < schema_keys + schema_n_keys; k++) {
+                if (k->section == SCHEMA_BUS && schema_is_idle(k, b) && loader_own(l, k->name))
+                        source_warning(&l->source, loader_own_pos(l, k->name),
+                                       "%s: %s has no effect on a TCP port", PLACE(l), k->name);
         }
         return b->host ? 0 : -ENOMEM;
 }

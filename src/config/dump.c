@@ -17,7 +17,8 @@ static void dump_line_start(const struct dump *d)
 
 static void dump_key(const struct dump *d, const struct schema_key *k, const void *object)
 {
-        if ((k->flags & SCHEMA_STRUCTURE) || (k->type->is_shown && !k->type->is_shown(k, object)))
+        if ((k->flags & SCHEMA_STRUCTURE) || schema_is_idle(k, object) ||
+            (k->type->is_shown && !k->type->is_shown(k, object)))
                 return;
         dump_line_start(d);
         (void)fprintf(d->out, "%s = ", k->name);

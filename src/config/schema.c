@@ -119,25 +119,28 @@ const struct schema_key schema_keys[] = {
           .help = "A serial device, best by a stable name such as /dev/serial/by-id/…; tcp://host:port for "
                   "Modbus "
                   "TCP; rtu+tcp://host:port for RTU frames in a TCP stream. Without a port, 502." },
-        { BUS, 0, "baud", INT, MEMBER(bus, baud), RANGE(300, 4000000), .deflt = "9600", .change = REPLACE,
-          .help = "Bits a second. Any rate that the adapter can do." },
-        { BUS, 0, "format", &schema_format, MEMBER(bus, parity), .deflt = "\"8N1\"", .change = REPLACE,
-          .help = "Data bits (8), parity (N, E, O) and stop bits (1, 2) of a character." },
+        { BUS, 0, "baud", INT, MEMBER(bus, baud), RANGE(300, 4000000), .deflt = "9600", .flags = SCHEMA_PACED,
+          .change = REPLACE, .help = "Bits a second. Any rate that the adapter can do." },
+        { BUS, 0, "format", &schema_format, MEMBER(bus, parity), .deflt = "\"8N1\"", .flags = SCHEMA_PACED,
+          .change = REPLACE, .help = "Data bits (8), parity (N, E, O) and stop bits (1, 2) of a character." },
         { BUS, 0, "direction", WORD, MEMBER(bus, direction), .words = directions, .deflt = "\"auto\"",
-          .change = REPLACE,
+          .flags = SCHEMA_SERIAL, .change = REPLACE,
           .help = "Who turns the RS-485 driver round: the kernel (TIOCSRS485), this program by RTS, or "
                   "nobody, as "
                   "the adapter does it. auto: the kernel where it can, else nobody." },
-        { BUS, 0, "rts_on_send", BOOL, MEMBER(bus, rts_on_send), .deflt = "true", .change = REPLACE,
-          .help = "Level of RTS while sending, with direction kernel or rts." },
+        { BUS, 0, "rts_on_send", BOOL, MEMBER(bus, rts_on_send), .deflt = "true", .flags = SCHEMA_SERIAL,
+          .change = REPLACE, .help = "Level of RTS while sending, with direction kernel or rts." },
         { BUS, 0, "rts_delay_before_ms", INT, MEMBER(bus, rts_delay_before_ms), RANGE(0, 1000), .deflt = "0",
-          .change = REPLACE, .help = "From turning the driver on to the first character." },
+          .flags = SCHEMA_SERIAL, .change = REPLACE,
+          .help = "From turning the driver on to the first character." },
         { BUS, 0, "rts_delay_after_ms", INT, MEMBER(bus, rts_delay_after_ms), RANGE(0, 1000), .deflt = "0",
-          .change = REPLACE, .help = "From the last character to turning the driver off." },
-        { BUS, 0, "echo", WORD, MEMBER(bus, echo), .words = echoes, .deflt = "\"auto\"", .change = REPLACE,
+          .flags = SCHEMA_SERIAL, .change = REPLACE,
+          .help = "From the last character to turning the driver off." },
+        { BUS, 0, "echo", WORD, MEMBER(bus, echo), .words = echoes, .deflt = "\"auto\"",
+          .flags = SCHEMA_SERIAL, .change = REPLACE,
           .help = "Whether the adapter hears what it sends. auto finds out." },
-        { BUS, 0, "low_latency", BOOL, MEMBER(bus, low_latency), .deflt = "true", .change = REPLACE,
-          .help = "Ask the driver to hand over characters at once." },
+        { BUS, 0, "low_latency", BOOL, MEMBER(bus, low_latency), .deflt = "true", .flags = SCHEMA_SERIAL,
+          .change = REPLACE, .help = "Ask the driver to hand over characters at once." },
         { BUS, 0, "broadcast_delay_ms", INT, MEMBER(bus, broadcast_delay_ms), RANGE(0, 10000), .deflt = "100",
           .change = REPLACE, .help = "Silence after a broadcast." },
         { BUS, 0, "connect_timeout_ms", INT, MEMBER(bus, connect_timeout_ms), RANGE(100, 60000),
@@ -256,10 +259,10 @@ const struct schema_key schema_keys[] = {
         { POINT, ABOVE_POINT, "publish", WORD, MEMBER(point, publish), .words = publishes,
           .deflt = "\"change\"", .change = ADJUST, .help = "Whether an unchanged value is published." },
         { POINT, ABOVE_POINT, "deadband", REAL, MEMBER(point, deadband), RANGE(0, 1e15), .deflt = "0.0",
-          .change = ADJUST,
+          .flags = SCHEMA_ON_CHANGE, .change = ADJUST,
           .help = "A smaller difference from the last published value is no change; 0: off." },
         { POINT, ABOVE_POINT, "deadband_percent", REAL, MEMBER(point, deadband_percent), RANGE(0, 100),
-          .deflt = "0.0", .change = ADJUST,
+          .deflt = "0.0", .flags = SCHEMA_ON_CHANGE, .change = ADJUST,
           .help = "The same in percent of the last published value; 0: off." },
         { POINT, ABOVE_POINT, "min_interval_s", REAL, MEMBER(point, min_interval_s), RANGE(0, 86400),
           .deflt = "0.0", .change = ADJUST, .help = "Changes are published at most this often; 0: all." },
@@ -580,6 +583,18 @@ const char *schema_suggest(enum schema_section section, const char *name)
                 }
         }
         return found;
+}
+
+bool schema_is_idle(const struct schema_key *k, const void *object)
+{
+        const struct conf_bus *bus = object;
+        const struct conf_point *point = object;
+
+        if (k->flags & SCHEMA_SERIAL)
+                return bus->kind != CONF_PORT_SERIAL;
+        if (k->flags & SCHEMA_PACED)
+                return bus->kind == CONF_PORT_TCP;
+        return k->flags & SCHEMA_ON_CHANGE && point->publish == CONF_PUBLISH_ALWAYS;
 }
 
 /* A default as the tree that a file with it would give. */

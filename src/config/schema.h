@@ -54,6 +54,9 @@ enum schema_flags {
         SCHEMA_PLACEHOLDERS = 1 << 2, /* ${unit_id} is put in */
         SCHEMA_SHARED = 1 << 3,       /* a text that many objects have in common: kept once */
         SCHEMA_STRUCTURE = 1 << 4,    /* read by build.c itself; has no member of its own */
+        SCHEMA_SERIAL = 1 << 5,       /* of a bus: means something on serial devices only */
+        SCHEMA_PACED = 1 << 6,        /* of a bus: means nothing on Modbus TCP */
+        SCHEMA_ON_CHANGE = 1 << 7,    /* of a point: means nothing with publish = "always" */
 };
 
 struct schema_key {
@@ -96,6 +99,9 @@ const char *schema_suggest(enum schema_section section, const char *name);
 
 /* "bus", "point" … */
 const char *schema_section_name(enum schema_section section);
+
+/* Whether a key has no effect, as other keys of its object are: it is warned of, and not dumped. */
+bool schema_is_idle(const struct schema_key *k, const void *object);
 
 /* Sets all members of a section's structure that have a literal default. −ENOMEM. */
 MUST_CHECK int schema_set_defaults(struct loader *l, enum schema_section section, void *object);
