@@ -258,11 +258,16 @@ static bool derive(const struct entry *e, const void *password, size_t n_passwor
                                  EVP_sha512(), (int)e->n_hash, out);
 }
 
-bool passwd_verify(const struct passwd_file *p, const char *user, const void *password, size_t n_password)
+static const struct entry *entry_find(const struct passwd_file *p, const char *user)
 {
         struct entry key = { .name = user };
-        const struct entry *found =
-                p->n > 0 ? bsearch(&key, p->entries, p->n, sizeof(key), entry_compare) : NULL;
+
+        return p->n > 0 ? bsearch(&key, p->entries, p->n, sizeof(key), entry_compare) : NULL;
+}
+
+bool passwd_verify(const struct passwd_file *p, const char *user, const void *password, size_t n_password)
+{
+        const struct entry *found = entry_find(p, user);
         const struct entry *e = found ? found : p->dearest;
         uint8_t hash[HASH_MAX_BYTES];
         bool same;
@@ -273,6 +278,11 @@ bool passwd_verify(const struct passwd_file *p, const char *user, const void *pa
                CRYPTO_memcmp(hash, e->hash, e->n_hash) == 0;
         OPENSSL_cleanse(hash, sizeof(hash));
         return same && found;
+}
+
+bool passwd_knows(const struct passwd_file *p, const char *user)
+{
+        return entry_find(p, user) != NULL;
 }
 
 size_t passwd_n_users(const struct passwd_file *p)

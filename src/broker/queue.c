@@ -44,6 +44,8 @@ struct queue {
         size_t n_bytes_qos0; /* of these, what could be dropped */
         uint64_t n_pushed;
         struct queue_counts counts;
+        queue_expired_fn on_expired;
+        void *user;
         uint16_t last_id;
         uint16_t quota; /* messages that may still be sent before an acknowledgement, MQTT 5.0 §4.9 */
         uint16_t quota_max;
@@ -158,6 +160,20 @@ static uint64_t expires_us(const struct message *m)
         return m->expiry_s > 0 ? m->made_us + m->expiry_s * USEC_PER_SEC : CLOCK_NEVER_US;
 }
 
+void queue_on_expired(struct queue *q, queue_expired_fn fn, void *user)
+{
+        q->on_expired = fn;
+        q->user = user;
+}
+
+static void item_expire(struct queue *q, struct item *item)
+{
+        q->counts.n_expired++;
+        if (item->qos > 0 && q->on_expired)
+                q->on_expired(q->user, item->number);
+        item_drop(q, item);
+}
+
 size_t queue_expire(struct queue *q, uint64_t now_us)
 {
         size_t n = 0;
@@ -167,11 +183,10 @@ size_t queue_expire(struct queue *q, uint64_t now_us)
                         next = item->next;
                         if (item == q->given || expires_us(item->message) > now_us)
                                 continue;
-                        item_drop(q, item);
+                        item_expire(q, item);
                         n++;
                 }
         }
-        q->counts.n_expired += n;
         return n;
 }
 
@@ -203,30 +218,71 @@ static bool make_room(struct queue *q, size_t n_bytes, uint64_t now_us)
         return has_room(q, n_bytes);
 }
 
-int queue_push(struct queue *q, const struct queue_message *m, uint64_t now_us)
+static int item_new(const struct queue_message *m, uint64_t number, struct item **ret_item)
 {
         size_t n_ids = MBGATE_MIN(m->n_sub_ids, QUEUE_SUB_IDS_MAX);
-        size_t n_bytes = item_bytes(m->message, n_ids);
-        struct item *item;
+        struct item *item = malloc(sizeof(*item) + n_ids * sizeof(item->sub_ids[0]));
 
-        forget_given(q);
-        if (!make_room(q, n_bytes, now_us)) {
-                *(m->qos > 0 ? &q->counts.n_dropped : &q->counts.n_dropped_qos0) += 1;
-                return QUEUE_FULL;
-        }
-        item = malloc(sizeof(*item) + n_ids * sizeof(item->sub_ids[0]));
         if (!item)
                 return -ENOMEM;
         *item = (struct item){ .message = message_ref(m->message),
-                               .number = q->n_pushed++,
+                               .number = number,
                                .qos = m->qos,
                                .retain = m->retain,
                                .n_sub_ids = (uint8_t)n_ids };
         if (n_ids > 0)
                 memcpy(item->sub_ids, m->sub_ids, n_ids * sizeof(item->sub_ids[0]));
-        list_append(&q->waiting[m->qos > 0], item);
+        *ret_item = item;
+        return 0;
+}
+
+static void queue_append(struct queue *q, struct item *item)
+{
+        size_t n_bytes = item_bytes(item->message, item->n_sub_ids);
+
+        list_append(item_list(q, item), item);
         q->n_bytes += n_bytes;
-        q->n_bytes_qos0 += m->qos == 0 ? n_bytes : 0;
+        q->n_bytes_qos0 += item->qos == 0 ? n_bytes : 0;
+}
+
+int queue_push(struct queue *q, const struct queue_message *m, uint64_t now_us)
+{
+        struct item *item;
+        int r;
+
+        forget_given(q);
+        if (!make_room(q, item_bytes(m->message, MBGATE_MIN(m->n_sub_ids, QUEUE_SUB_IDS_MAX)), now_us)) {
+                *(m->qos > 0 ? &q->counts.n_dropped : &q->counts.n_dropped_qos0) += 1;
+                return QUEUE_FULL;
+        }
+        r = item_new(m, q->n_pushed + 1, &item);
+        if (r < 0)
+                return r;
+        q->n_pushed++;
+        queue_append(q, item);
+        return 0;
+}
+
+uint64_t queue_last_number(const struct queue *q)
+{
+        return q->n_pushed;
+}
+
+int queue_restore(struct queue *q, const struct queue_message *m, uint64_t number, uint16_t packet_id,
+                  bool is_released)
+{
+        struct item *item;
+        int r = item_new(m, number, &item);
+
+        if (r < 0)
+                return r;
+        item->packet_id = packet_id;
+        if (packet_id > 0) {
+                item->state = is_released ? ITEM_PUBCOMP : m->qos == 1 ? ITEM_PUBACK : ITEM_PUBREC;
+                q->last_id = packet_id;
+        }
+        q->n_pushed = MBGATE_MAX(q->n_pushed, number);
+        queue_append(q, item);
         return 0;
 }
 
@@ -236,6 +292,13 @@ static struct item *inflight_find(const struct queue *q, uint16_t packet_id)
                 if (item->packet_id == packet_id)
                         return item;
         return NULL;
+}
+
+uint64_t queue_number_of(const struct queue *q, uint16_t packet_id)
+{
+        const struct item *item = inflight_find(q, packet_id);
+
+        return item ? item->number : 0;
 }
 
 /* From 1 upward, without those in use: fewer than 65535 are. */
@@ -261,6 +324,7 @@ static void say_publish(struct queue *q, struct item *item, uint64_t now_us, boo
                                                   .n_sub_ids = item->n_sub_ids,
                                                   .sub_ids = item->sub_ids },
                                          .packet_id = item->packet_id,
+                                         .number = item->number,
                                          .dup = dup,
                                          .expiry_s = at_us == CLOCK_NEVER_US ? 0 : (uint32_t)left_s };
 }
@@ -293,8 +357,7 @@ static struct item *next_waiting(struct queue *q, uint64_t now_us)
                 struct item *item;
 
                 while ((item = q->waiting[i].first) && expires_us(item->message) <= now_us) {
-                        item_drop(q, item);
-                        q->counts.n_expired++;
+                        item_expire(q, item);
                 }
                 if (!item || (i > 0 && (q->quota == 0 || q->inflight.n >= q->limits.max_inflight)))
                         continue;

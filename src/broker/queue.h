@@ -68,6 +68,7 @@ struct queue_next {
         enum queue_send send;
         struct queue_message out; /* QUEUE_PUBLISH */
         uint16_t packet_id;       /* 0 with QoS 0 */
+        uint64_t number;          /* of arrival, unique in the queue; 0 with PUBREL */
         bool dup;
         uint32_t expiry_s; /* what is left of it, at least 1; 0: it never expires */
 };
@@ -78,12 +79,17 @@ struct queue_counts {
         uint64_t n_expired;
 };
 
+/* A message of QoS 1 or 2 has expired. */
+typedef void (*queue_expired_fn)(void *user, uint64_t number);
+
 /* −ENOMEM. */
 MUST_CHECK int queue_new(const struct queue_limits *limits, struct queue **ret_queue);
 
 /* Drops all that is left. Takes NULL, returns NULL. */
 struct queue *queue_free(struct queue *q);
 DEFINE_CLEANUP(struct queue *, queue_free)
+
+void queue_on_expired(struct queue *q, queue_expired_fn fn, void *user);
 
 /* A connection begins, with the receive maximum that its client has told; 65535 if it told none. */
 void queue_connect(struct queue *q, uint16_t receive_max);
@@ -115,6 +121,19 @@ int queue_receive(struct queue *q, uint16_t packet_id);
 
 /* PUBREL from the client, or a PUBREC ≥ 0x80 to it. 0, or QUEUE_UNKNOWN. */
 int queue_release(struct queue *q, uint16_t packet_id);
+
+/* The number that the latest queue_push() gave: they grow from 1. */
+uint64_t queue_last_number(const struct queue *q);
+
+/* The number of a message on its way to the client, or 0. */
+uint64_t queue_number_of(const struct queue *q, uint16_t packet_id);
+
+/*
+ * What a store has kept, in the order of numbers. `packet_id` 0: it waits; `is_released`: it awaits PUBCOMP.
+ * −ENOMEM.
+ */
+MUST_CHECK int queue_restore(struct queue *q, const struct queue_message *m, uint64_t number,
+                             uint16_t packet_id, bool is_released);
 
 /* Drops what has expired. Returns how many. Looks at all that waits. */
 size_t queue_expire(struct queue *q, uint64_t now_us);

@@ -338,3 +338,10 @@ int retained_cursor_next(struct retained_cursor *c, uint64_t now_us, size_t *loo
         }
         return 0;
 }
+
+void retained_set_limits(struct retained *r, const struct retained_limits *limits)
+{
+        r->limits = *limits;
+        r->tree.max_nodes = limits->max_nodes;
+        r->tree.max_levels = MBGATE_MIN(limits->max_levels, TOPIC_TREE_LEVELS_MAX);
+}

@@ -71,4 +71,7 @@ DEFINE_CLEANUP(struct retained_cursor *, retained_cursor_free)
  */
 int retained_cursor_next(struct retained_cursor *c, uint64_t now_us, size_t *looks, struct message **ret);
 
+/* What is there already stays, even if it is more. */
+void retained_set_limits(struct retained *r, const struct retained_limits *limits);
+
 #endif

@@ -495,3 +495,10 @@ uint32_t subscription_next_id(const struct subscription **at)
         }
         return 0;
 }
+
+void subscriptions_set_limits(struct subscriptions *subs, const struct subscriptions_limits *limits)
+{
+        subs->limits = *limits;
+        subs->tree.max_nodes = limits->max_nodes;
+        subs->tree.max_levels = MBGATE_MIN(limits->max_levels, TOPIC_TREE_LEVELS_MAX);
+}

@@ -116,4 +116,7 @@ size_t subscriptions_total(const struct subscriptions *subs);
  */
 int subscriptions_shared(const char *filter, size_t n_filter, size_t *ret_group_bytes, size_t *ret_filter_at);
 
+/* What is there already stays, even if it is more. */
+void subscriptions_set_limits(struct subscriptions *subs, const struct subscriptions_limits *limits);
+
 #endif

@@ -39,6 +39,9 @@ DEFINE_CLEANUP(struct passwd_file *, passwd_free)
  */
 bool passwd_verify(const struct passwd_file *p, const char *user, const void *password, size_t n_password);
 
+/* Whether there is such a user. Takes no care of how long it takes: not for those who ask for a way in. */
+bool passwd_knows(const struct passwd_file *p, const char *user);
+
 size_t passwd_n_users(const struct passwd_file *p);
 
 #endif

@@ -113,6 +113,8 @@ struct mqtt_properties {
         struct mqtt_bytes all; /* the encoded properties, for mqtt_pass_properties() */
 };
 
+#define MQTT_HAS_SESSION_EXPIRY (1 << 6) /* bit of mqtt_properties.seen */
+
 /* What of a PUBLISH's or a will's properties is for the server alone and differs for each receiver. */
 enum mqtt_property_own {
         MQTT_HAS_EXPIRY = 1 << 1,

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The MQTT connection of one client: bytes in, packets, state, bytes out. Owned by the main thread.
+ *
+ *   accept ─► CONNECT? ─► LOGIN ─► OPEN ─► LINGER ─► dead (freed at the end of the batch)
+ *               │ time-out  │ refused │ DISCONNECT,     our last words are sent, our side is shut,
+ *               └───────────┴─────────┘ fault            what still comes is thrown away
+ *
+ * Nothing here frees a connection or ends a session while packets are handled: faults mark it doomed, and the
+ * end of the batch (connection_settle()) does the rest. So no pointer dies under a loop that uses it.
+ */
+#ifndef MBGATE_BROKER_CONNECTION_H
+#define MBGATE_BROKER_CONNECTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mbgate/base/macros.h"
+#include "mbgate/codec/mqtt.h"
+#include "mbgate/config/conf.h"
+
+#include "authority.h"
+#include "listener.h"
+#include "output.h"
+#include "stream.h"
+#include "transport.h"
+
+struct broker;
+struct session;
+
+enum connection_state {
+        CONNECTION_CONNECT, /* nothing but CONNECT may come */
+        CONNECTION_LOGIN,   /* the password is being checked: nothing is read */
+        CONNECTION_OPEN,
+        CONNECTION_LINGER,
+        CONNECTION_DEAD,
+};
+
+/* More than these waiting for one client, and its messages stay in its queue. */
+#define CONNECTION_HIGH_BYTES (64u * 1024)
+
+/* Topic aliases, MQTT 5.0 §3.3.2.3.4: a topic for each number from 1. */
+struct connection_aliases {
+        uint16_t n_out;
+        uint16_t max_out; /* what the client takes, and we use */
+        char *in[16];     /* that the client has named */
+        struct {
+                uint32_t hash;
+                size_t n;
+                char *topic;
+        } out[16]; /* that we have named */
+};
+#define CONNECTION_ALIASES_MAX 16
+
+/* What may be sent only when the store has it. */
+struct connection_held {
+        struct connection_held *next;
+        uint64_t stored;
+        struct message *payload; /* to be sent after the bytes, or NULL */
+        bool is_answer;          /* to a PUBLISH of the client: counts against its receive maximum */
+        size_t n;
+        uint8_t bytes[];
+};
+
+struct connection {
+        struct transport_io io;
+        struct stream *stream;
+        struct broker *broker;
+        struct session *session; /* NULL until CONNECT is through, and again from LINGER on */
+        struct listener *listener;
+        const struct conf_listener_options *options; /* of its listener */
+        struct peer *peer;
+        struct connection *prev, *next; /* all */
+        struct connection *next_dirty, *next_dead;
+        struct output output;
+        uint8_t *input; /* the beginning of a packet */
+        size_t n_input, size_input;
+        struct connection_aliases *aliases; /* NULL until one is used */
+        struct connection_held *held, *last_held;
+        struct connection_login *login; /* LOGIN: the CONNECT packet and the question */
+        uint64_t since_us;
+        uint64_t seen_us;      /* when the last packet came */
+        uint64_t taken_us;     /* when the client last took something, or there was nothing to take */
+        uint64_t walk_us;      /* when its next walk goes on */
+        uint32_t keepalive_ms; /* 0: none */
+        uint32_t max_packet_bytes;
+        uint16_t receive_max; /* of the client */
+        uint16_t alias_max;   /* of the client */
+        uint16_t n_answers_held;
+        uint8_t version; /* enum mqtt_version */
+        uint8_t state;   /* enum connection_state */
+        uint8_t doom;    /* reason for the end; with has_doom */
+        bool has_doom;
+        bool wants_turn;     /* has more to send, in the next batch */
+        bool is_dirty;       /* in the broker's list */
+        bool said_goodbye;   /* DISCONNECT without will */
+        bool is_buried;      /* in the list of the dead */
+        bool is_shut;        /* our side */
+        bool wants_problems; /* request problem information, §3.1.2.11.7 */
+};
+
+/* A client has come in. Takes stream and peer over. */
+void connection_accept(struct broker *b, struct listener *l, struct stream *stream, struct peer *peer);
+
+/* Ends it with an MQTT 5.0 reason, at the end of the batch. A second call changes nothing. */
+void connection_doom(struct connection *c, uint8_t reason);
+
+/* Something has been, or is to be, written: it is looked at at the end of the batch. */
+void connection_mark_dirty(struct connection *c);
+
+/* End of batch: ends, fills from the queue, writes. */
+void connection_settle(struct connection *c);
+
+void connection_free(struct connection *c);
+
+/* What is held until `stored` is committed, and may go now. */
+void connection_release_held(struct connection *c);
+
+/* Whether time has run out: CONNECT, keepalive, lingering, a client that takes nothing. The next moment at
+ * which that must be asked. */
+uint64_t connection_tick(struct connection *c, uint64_t now_us);
+
+/* Everything that a state takes, one function a packet type. 0, or the reason to end with. */
+/* Says in a CONNACK why the client is not let in. */
+void connection_refuse(struct connection *c, uint8_t reason);
+
+int connection_on_connect(struct connection *c, const struct mqtt_frame *f);
+int connection_on_publish(struct connection *c, const struct mqtt_frame *f);
+int connection_on_ack(struct connection *c, const struct mqtt_frame *f);
+int connection_on_subscribe(struct connection *c, const struct mqtt_frame *f);
+int connection_on_unsubscribe(struct connection *c, const struct mqtt_frame *f);
+
+/* Goes on with what came behind a CONNECT whose password has been checked. */
+void connection_resume(struct connection *c);
+
+void connection_login_free(struct connection *c);
+void connection_aliases_free(struct connection *c);
+
+/* ---- sending (deliver.c) ---- */
+
+/* Copies a packet to the output. */
+void connection_put(struct connection *c, const uint8_t *packet, size_t n);
+
+/* The same, not before the store has committed `stored`. */
+void connection_put_after(struct connection *c, const uint8_t *packet, size_t n, uint64_t stored,
+                          bool is_answer);
+
+/* PUBACK, PUBREC, PUBREL, PUBCOMP after `stored`. */
+void connection_put_ack(struct connection *c, enum mqtt_type type, uint16_t packet_id, uint8_t reason,
+                        uint64_t stored);
+
+/* Whether a message of QoS 0 can go at once. */
+bool connection_has_room(const struct connection *c);
+
+struct publication;
+
+/* A message of QoS 0, now. */
+void connection_put_publication(struct connection *c, struct publication *p, bool retain,
+                                const uint32_t *sub_ids, size_t n_sub_ids);
+
+/* Sends from walks and queue as much as there is room for. */
+void connection_pump(struct connection *c);
+
+#endif

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/* What clients publish, and what they acknowledge (MQTT 5.0 §3.3 to §3.7, §4.3). */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mbgate/base/log.h"
+#include "mbgate/base/text.h"
+#include "mbgate/codec/topic.h"
+
+#include "broker_private.h"
+
+/* ---- topic aliases, §3.3.2.3.4 ---- */
+
+void connection_aliases_free(struct connection *c)
+{
+        struct connection_aliases *a = TAKE(c->aliases);
+
+        if (!a)
+                return;
+        for (size_t i = 0; i < CONNECTION_ALIASES_MAX; i++) {
+                free(a->in[i]);
+                free(a->out[i].topic);
+        }
+        free(a);
+}
+
+/* Learns an alias, or finds the topic that it stands for. 0, or the reason. */
+static int publish_resolve_alias(struct connection *c, struct mqtt_publish *p)
+{
+        unsigned max = MBGATE_MIN(broker_conf(c->broker)->max_topic_alias, CONNECTION_ALIASES_MAX);
+        unsigned alias = p->properties.alias;
+        char **topic;
+
+        if (!(p->properties.seen & MQTT_HAS_ALIAS))
+                return 0;
+        if (alias == 0 || alias > max)
+                return MQTT_BAD_ALIAS;
+        if (!c->aliases)
+                c->aliases = calloc(1, sizeof(*c->aliases));
+        if (!c->aliases)
+                return MQTT_QUOTA_EXCEEDED;
+        topic = &c->aliases->in[alias - 1];
+        if (p->topic.n == 0) {
+                if (!*topic)
+                        return MQTT_PROTOCOL_ERROR;
+                p->topic = (struct mqtt_bytes){ (const uint8_t *)*topic, strlen(*topic) };
+                return 0;
+        }
+        free(*topic);
+        *topic = strndup((const char *)p->topic.data, p->topic.n);
+        return *topic ? 0 : MQTT_QUOTA_EXCEEDED;
+}
+
+/* ---- PUBLISH ---- */
+
+static bool publish_is_ignored(const struct connection *c, const struct mqtt_publish *p)
+{
+        const struct conf_listener_options *o = c->options;
+
+        for (size_t i = 0; i < o->n_ignore; i++) {
+                if (topic_matches(o->ignore[i], strlen(o->ignore[i]), (const char *)p->topic.data,
+                                  p->topic.n))
+                        return true;
+        }
+        return false;
+}
+
+/* Whether it may be given on. 0, or a reason for PUBACK or PUBREC; what 3.x cannot be told is dropped. */
+static int publish_check(const struct connection *c, const struct mqtt_publish *p)
+{
+        const struct acl_client client = session_acl_client(c->session);
+        const char *topic = (const char *)p->topic.data;
+
+        if (p->topic.n > broker_conf(c->broker)->max_topic_bytes)
+                return MQTT_BAD_TOPIC;
+        if (!authority_may(c->broker->authority, &client, ACL_WRITE, topic, p->topic.n))
+                return MQTT_NOT_AUTHORISED;
+        if (p->properties.payload_is_utf8 && !text_is_mqtt_utf8((const char *)p->payload.data, p->payload.n))
+                return MQTT_BAD_PAYLOAD_FORMAT;
+        return 0;
+}
+
+static void publish_trace(const struct connection *c, const struct mqtt_publish *p)
+{
+        log_info(&c->broker->fields, "broker: client \"%s\" publishes \"%.*s\": %zu bytes, QoS %u%s",
+                 c->session->id, (int)p->topic.n, (const char *)p->topic.data, p->payload.n, p->qos,
+                 p->retain ? ", retained" : "");
+}
+
+static uint8_t router_reason(int r)
+{
+        switch (r) {
+        case 0: return MQTT_SUCCESS;
+        case ROUTER_NOBODY: return MQTT_NO_SUBSCRIBERS;
+        case ROUTER_QUOTA: return MQTT_QUOTA_EXCEEDED;
+        case ROUTER_TOO_DEEP: return MQTT_BAD_TOPIC;
+        default: return MQTT_IMPLEMENTATION;
+        }
+}
+
+/* Gives it on. The reason for PUBACK or PUBREC; *ret_stored: when that may be sent. */
+static uint8_t publish_route(struct connection *c, const struct mqtt_publish *p, uint64_t *ret_stored)
+{
+        struct broker *b = c->broker;
+        CLEANUP(cleanup_free)
+        uint8_t *properties = NULL;
+        struct publication pub = {
+                .topic = (const char *)p->topic.data,
+                .n_topic = p->topic.n,
+                .payload = p->payload.data,
+                .n_payload = p->payload.n,
+                .properties = p->properties.all,
+                .made_us = transport_now_us(b->transport),
+                .qos = p->qos,
+                .retain = p->retain,
+        };
+        int r;
+
+        if (p->properties.seen & MQTT_HAS_OWN) {
+                properties = malloc(p->properties.all.n);
+                if (!properties)
+                        return MQTT_QUOTA_EXCEEDED;
+                pub.properties =
+                        (struct mqtt_bytes){ properties, mqtt_pass_properties(&p->properties, properties) };
+        }
+        if (p->properties.seen & MQTT_HAS_EXPIRY)
+                pub.expiry_s = MBGATE_MAX(p->properties.message_expiry_s, 1u);
+        r = router_publish(b, &pub, c->session, ret_stored);
+        publication_done(&pub);
+        return router_reason(r);
+}
+
+/* Whether one more of QoS 1 or 2 is within what the client was told: §3.3.4, MQTT-3.3.4-9. */
+static bool publish_is_within_receive_max(const struct connection *c)
+{
+        const struct session *s = c->session;
+        size_t n = c->n_answers_held + (s->queue ? queue_n_unreleased(s->queue) : 0u);
+
+        return c->version < MQTT_V5 || n < broker_conf(c->broker)->max_inflight;
+}
+
+/* QoS 2, §4.3.3 method A: it is given on at once, and its id kept until PUBREL. 0 or the reason to end. */
+static int publish_receive(struct connection *c, const struct mqtt_publish *p)
+{
+        struct session *s = c->session;
+        uint64_t stored = 0;
+        struct queue *q;
+        uint8_t reason;
+        int r = session_queue(s, &q);
+
+        if (r < 0)
+                return MQTT_QUOTA_EXCEEDED;
+        r = queue_receive(q, p->packet_id);
+        if (r == QUEUE_AGAIN) {
+                stored = persistence_last(c->broker->persistence);
+                connection_put_ack(c, MQTT_PUBREC, p->packet_id, MQTT_SUCCESS, stored);
+                return 0;
+        }
+        if (r != 0)
+                return r == QUEUE_EXCEEDED ? MQTT_RECEIVE_MAXIMUM : MQTT_QUOTA_EXCEEDED;
+        reason = (uint8_t)publish_check(c, p);
+        if (reason == 0 && !publish_is_ignored(c, p))
+                reason = publish_route(c, p, &stored);
+        if (c->version < MQTT_V5 || reason < 0x80)
+                stored = MBGATE_MAX(stored, persistence_received(c->broker->persistence, s, p->packet_id));
+        else
+                (void)queue_release(q, p->packet_id); /* §4.3.3: the id is free again */
+        connection_put_ack(c, MQTT_PUBREC, p->packet_id, reason, stored);
+        return 0;
+}
+
+int connection_on_publish(struct connection *c, const struct mqtt_frame *f)
+{
+        struct mqtt_publish p;
+        uint64_t stored = 0;
+        uint8_t reason;
+        int r = mqtt_decode_publish(f, (enum mqtt_version)c->version, &p);
+
+        if (r == 0)
+                r = publish_resolve_alias(c, &p);
+        if (r != 0)
+                return r;
+        c->broker->stats.n_publish_in++;
+        c->broker->stats.n_publish_bytes_in += p.payload.n;
+        if (c->options->trace)
+                publish_trace(c, &p);
+        if (p.qos > 0 && !publish_is_within_receive_max(c))
+                return MQTT_RECEIVE_MAXIMUM;
+        if (p.qos == 2)
+                return publish_receive(c, &p);
+        reason = (uint8_t)publish_check(c, &p);
+        if (reason == 0 && !publish_is_ignored(c, &p))
+                reason = publish_route(c, &p, &stored);
+        if (p.qos == 1)
+                connection_put_ack(c, MQTT_PUBACK, p.packet_id, reason, stored);
+        return 0;
+}
+
+/* ---- acknowledgements ---- */
+
+/* PUBREC: PUBREL is the answer, also to an id that we do not know (with the reason). */
+static void ack_pubrec(struct connection *c, struct queue *q, const struct mqtt_ack *a, uint64_t number)
+{
+        struct persistence *p = c->broker->persistence;
+        int r = q ? queue_pubrec(q, a->packet_id, a->reason) : QUEUE_UNKNOWN;
+        uint64_t stored;
+
+        if (r == 0 && a->reason >= 0x80) {
+                (void)persistence_acked(p, c->session, number);
+                return;
+        }
+        stored = r == 0 ? persistence_pubrec(p, c->session, number) : 0;
+        connection_put_ack(c, MQTT_PUBREL, a->packet_id, r == 0 ? MQTT_SUCCESS : MQTT_ID_NOT_FOUND, stored);
+}
+
+static void ack_pubrel(struct connection *c, struct queue *q, const struct mqtt_ack *a)
+{
+        int r = q ? queue_release(q, a->packet_id) : QUEUE_UNKNOWN;
+        uint64_t stored = r == 0 ? persistence_released(c->broker->persistence, c->session, a->packet_id) : 0;
+
+        connection_put_ack(c, MQTT_PUBCOMP, a->packet_id, r == 0 ? MQTT_SUCCESS : MQTT_ID_NOT_FOUND, stored);
+}
+
+/* A message has come to its end at the client. One that nobody knows is not worth a connection. */
+static void ack_done(struct connection *c, int r, uint64_t number)
+{
+        if (r == 0)
+                (void)persistence_acked(c->broker->persistence, c->session, number);
+}
+
+static void connection_take_ack(struct connection *c, enum mqtt_type type, const struct mqtt_ack *a)
+{
+        struct queue *q = c->session->queue;
+        uint64_t number = q ? queue_number_of(q, a->packet_id) : 0;
+
+        if (type == MQTT_PUBREC)
+                ack_pubrec(c, q, a, number);
+        else if (type == MQTT_PUBREL)
+                ack_pubrel(c, q, a);
+        else if (q && type == MQTT_PUBACK)
+                ack_done(c, queue_puback(q, a->packet_id), number);
+        else if (q)
+                ack_done(c, queue_pubcomp(q, a->packet_id), number);
+}
+
+int connection_on_ack(struct connection *c, const struct mqtt_frame *f)
+{
+        struct broker *b = c->broker;
+        struct queue *q = c->session->queue;
+        size_t n_before = q ? queue_n_bytes(q) : 0;
+        struct mqtt_ack a;
+        int r = mqtt_decode_ack(f, (enum mqtt_version)c->version, &a);
+
+        if (r != 0)
+                return r;
+        connection_take_ack(c, f->type, &a);
+        if (q)
+                b->n_queued_bytes -= n_before - queue_n_bytes(q);
+        connection_mark_dirty(c);
+        return 0;
+}

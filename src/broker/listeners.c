@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker_private.h"
+
+#define SYSTEMD_PREFIX       "systemd:"
+#define SYSTEMD_PREFIX_BYTES (sizeof(SYSTEMD_PREFIX) - 1)
+
+int listeners_prepare(struct broker *b, const struct broker_socket *sockets, size_t n_sockets)
+{
+        if (n_sockets == 0)
+                return 0;
+        b->sockets = calloc(n_sockets, sizeof(*b->sockets));
+        if (!b->sockets)
+                return -ENOMEM;
+        for (size_t i = 0; i < n_sockets; i++) {
+                b->sockets[i].fd = sockets[i].fd;
+                b->sockets[i].name = strdup(sockets[i].name);
+                if (!b->sockets[i].name)
+                        return -ENOMEM;
+                b->n_sockets++;
+        }
+        return 0;
+}
+
+void listeners_close(struct broker *b)
+{
+        for (size_t i = 0; i < b->n_listeners; i++)
+                b->listeners[i] = listener_free(b->listeners[i]);
+        for (struct connection *c = b->connections; c; c = c->next)
+                c->listener = NULL;
+        free(b->listeners);
+        b->listeners = NULL;
+        b->n_listeners = 0;
+        for (size_t i = 0; i < b->n_sockets; i++)
+                free(b->sockets[i].name);
+        free(b->sockets);
+        b->sockets = NULL;
+        b->n_sockets = 0;
+}
+
+static void listeners_on_accept(void *user, struct listener *l, struct stream *stream, struct peer *peer)
+{
+        connection_accept(user, l, stream, peer);
+}
+
+/* Nobody has been named who may come in: then only from this machine. */
+static bool listeners_are_private(const struct conf_broker *conf)
+{
+        return !conf->password_file && !conf->options.anonymous;
+}
+
+/* The sockets of the service manager that belong to a listener "systemd:NAME". */
+static size_t listener_inherits(const struct broker *b, const struct conf_listener *conf, int *fds)
+{
+        size_t n = 0;
+
+        if (strncmp(conf->address, SYSTEMD_PREFIX, SYSTEMD_PREFIX_BYTES) != 0)
+                return 0;
+        for (size_t i = 0; i < b->n_sockets; i++) {
+                if (strcmp(b->sockets[i].name, conf->address + SYSTEMD_PREFIX_BYTES) == 0)
+                        fds[n++] = b->sockets[i].fd;
+        }
+        return n;
+}
+
+static int listener_open(struct broker *b, const struct conf_broker *conf,
+                         const struct conf_listener *listener, struct listener **ret_listener)
+{
+        CLEANUP(cleanup_free)
+        int *fds = calloc(b->n_sockets + 1, sizeof(*fds));
+        struct listener_init init = {
+                .transport = b->transport,
+                .loop = b->loop,
+                .conf = listener,
+                .default_address = listeners_are_private(conf) ? "localhost" : NULL,
+                .accept = listeners_on_accept,
+                .user = b,
+        };
+        int r;
+
+        if (!fds)
+                return -ENOMEM;
+        init.inherited = fds;
+        init.n_inherited = listener_inherits(b, listener, fds);
+        r = listener_new(&init, ret_listener);
+        if (r < 0)
+                return r;
+        log_info(&b->fields, "broker: listens on %s%s", listener_name(*ret_listener),
+                 init.default_address && listener->address[0] == '\0'
+                         ? ": only for this machine, since no users are configured (password_file)"
+                         : "");
+        return 0;
+}
+
+int broker_start(struct broker *b)
+{
+        const struct conf_broker *conf = broker_conf(b);
+        int r;
+
+        b->listeners = calloc(conf->n_listeners + 1, sizeof(*b->listeners));
+        if (!b->listeners)
+                return -ENOMEM;
+        for (size_t i = 0; i < conf->n_listeners; i++) {
+                r = listener_open(b, conf, &conf->listeners[i], &b->listeners[b->n_listeners]);
+                if (r < 0)
+                        return r;
+                b->n_listeners++;
+        }
+        return 0;
+}
+
+/* ---- another configuration ---- */
+
+static bool listener_is_same(const struct conf_listener *a, const struct conf_listener *b)
+{
+        return strcmp(a->address, b->address) == 0 && a->port == b->port && a->websocket == b->websocket &&
+               a->tls == b->tls;
+}
+
+/* Takes out of `old` the listener that goes on as `conf`. */
+static struct listener *listeners_take(struct listener **old, size_t n_old, const struct conf_listener *conf)
+{
+        for (size_t i = 0; i < n_old; i++) {
+                if (old[i] && listener_is_same(listener_conf(old[i]), conf))
+                        return TAKE(old[i]);
+        }
+        return NULL;
+}
+
+/* Its clients have to go; they keep valid options until they have. */
+static void listener_dismiss(struct broker *b, struct conf *conf, struct listener *l)
+{
+        for (struct connection *c = b->connections; c; c = c->next) {
+                if (c->listener != l)
+                        continue;
+                connection_doom(c, MQTT_ADMIN_ACTION);
+                c->listener = NULL;
+                c->options = &conf->broker.options;
+        }
+        log_info(&b->fields, "broker: listens no more on %s", listener_name(l));
+        (void)listener_free(l);
+}
+
+static void listeners_adopt(struct broker *b, struct listener *l, const struct conf_listener *conf)
+{
+        listener_set_conf(l, conf);
+        listener_reload_tls(l);
+        for (struct connection *c = b->connections; c; c = c->next) {
+                if (c->listener == l)
+                        c->options = &conf->options;
+        }
+}
+
+/* Those that stay, then those that come, after those that go: a new one may want an old one's port. */
+static int listeners_reconfigure(struct broker *b, struct conf *conf)
+{
+        struct conf_broker *broker = &conf->broker;
+        struct listener **all = calloc(broker->n_listeners + 1, sizeof(struct listener *)),
+                        **old = b->listeners;
+        bool is_private = listeners_are_private(broker);
+        size_t n = 0;
+        int r, result = 0;
+
+        if (!all)
+                return -ENOMEM;
+        if (is_private == listeners_are_private(broker_conf(b))) {
+                for (size_t i = 0; i < broker->n_listeners; i++)
+                        all[i] = listeners_take(old, b->n_listeners, &broker->listeners[i]);
+        }
+        for (size_t i = 0; i < b->n_listeners; i++) {
+                if (old[i])
+                        listener_dismiss(b, conf, old[i]);
+        }
+        for (size_t i = 0; i < broker->n_listeners; i++) {
+                struct listener *l = all[i];
+
+                r = 0;
+                if (l)
+                        listeners_adopt(b, l, &broker->listeners[i]);
+                else
+                        r = listener_open(b, broker, &broker->listeners[i], &l);
+                if (r < 0)
+                        result = r;
+                else
+                        all[n++] = l;
+        }
+        free(old);
+        b->listeners = all;
+        b->n_listeners = n;
+        return result;
+}
+
+/* Who may not be here any more goes. */
+static void broker_check_clients(struct broker *b)
+{
+        for (struct connection *c = b->connections; c; c = c->next) {
+                const struct session *s = c->session;
+                bool may_stay = true;
+
+                if (!s || !authority_has_users(b->authority))
+                        continue;
+                if (c->listener && listener_conf(c->listener)->certificate_is_user)
+                        continue;
+                may_stay = s->user ? authority_knows(b->authority, s->user) : c->options->anonymous;
+                if (!may_stay)
+                        connection_doom(c, MQTT_NOT_AUTHORISED);
+        }
+}
+
+int broker_reconfigure(struct broker *b, struct conf *conf)
+{
+        struct conf *old = b->conf;
+        int r;
+
+        r = authority_reload(b->authority, &conf->broker);
+        if (r < 0)
+                return r;
+        r = listeners_reconfigure(b, conf);
+        b->conf = conf_ref(conf);
+        (void)conf_unref(old);
+        broker_check_clients(b);
+        if (broker_adjust_tables(b) < 0)
+                r = -ENOMEM;
+        sys_reconfigure(b->sys);
+        transport_wake(b->transport);
+        return r;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <string.h>
+
+#include "mbgate/codec/topic.h"
+
+#include "broker_private.h"
+
+void publication_done(struct publication *p)
+{
+        p->message = message_unref(p->message);
+}
+
+struct publication publication_of(struct message *m)
+{
+        return (struct publication){
+                .topic = m->topic,
+                .n_topic = m->topic_bytes,
+                .payload = m->payload,
+                .n_payload = m->payload_bytes,
+                .properties = { m->properties, m->properties_bytes },
+                .made_us = m->made_us,
+                .expiry_s = m->expiry_s,
+                .qos = m->qos,
+                .retain = m->retain,
+                .message = message_ref(m),
+        };
+}
+
+int publication_message(struct publication *p, struct message **ret_message)
+{
+        struct message_init init = {
+                .topic = p->topic,
+                .topic_bytes = p->n_topic,
+                .payload = p->payload,
+                .payload_bytes = p->n_payload,
+                .qos = p->qos,
+                .retain = p->retain,
+                .expiry_s = p->expiry_s,
+                .made_us = p->made_us,
+                .properties = p->properties.data,
+                .properties_bytes = p->properties.n,
+        };
+        int r = p->message ? 0 : message_new(&init, &p->message);
+
+        if (r == 0)
+                *ret_message = p->message;
+        return r;
+}
+
+/* A table that is full is told once, until it has taken something again. */
+static int router_retain(struct broker *b, struct publication *p, uint64_t *ret_stored)
+{
+        struct message *m;
+        int r;
+
+        r = publication_message(p, &m);
+        if (r < 0)
+                return r;
+        r = retained_set(b->retained, m, p->made_us);
+        if (r == RETAINED_FULL) {
+                if (!b->retained_is_full)
+                        log_warn(
+                                &b->fields,
+                                "broker: no room for more retained messages (%zu, %zu bytes): new topics are "
+                                "not kept; see max_retained_messages and max_retained_bytes",
+                                retained_n_messages(b->retained), retained_n_bytes(b->retained));
+                b->retained_is_full = true;
+                return ROUTER_QUOTA;
+        }
+        if (r != 0)
+                return r < 0 ? r : ROUTER_TOO_DEEP;
+        b->retained_is_full = false;
+        *ret_stored = persistence_retain(b->persistence, m);
+        return 0;
+}
+
+/* Keeps it as what its topic said last. What has no room is forgotten: it counts as news then. */
+static void router_remember(struct broker *b, struct publication *p)
+{
+        struct message *m = retained_get(b->known, p->topic, p->n_topic, p->made_us);
+
+        p->is_repeat =
+                m && m->payload_bytes == p->n_payload && memcmp(m->payload, p->payload, p->n_payload) == 0;
+        if (!p->is_repeat && publication_message(p, &m) == 0 && retained_set(b->known, m, p->made_us) != 0)
+                p->is_repeat = false;
+}
+
+struct routing {
+        struct publication *p;
+        struct session *from;
+};
+
+static void router_hit(void *user, const struct subscription_hit *hit)
+{
+        struct routing *way = user;
+
+        session_deliver(CONTAINER_OF(hit->subscriber, struct session, subscriber), way->p, hit);
+}
+
+/* Who is connected and not behind gets what a group shares. */
+static enum subscriber_readiness router_readiness(void *user, const struct subscriber *subscriber)
+{
+        const struct routing *way = user;
+        const struct session *s = (const struct session *)(const void *)subscriber;
+
+        if (s->connection && connection_has_room(s->connection))
+                return SUBSCRIBER_READY;
+        return way->p->qos > 0 && (s->connection || s->expiry_s > 0) ? SUBSCRIBER_WAITS : SUBSCRIBER_CANNOT;
+}
+
+int router_publish(struct broker *b, struct publication *p, struct session *from, uint64_t *ret_stored)
+{
+        static const struct subscriptions_calls calls = { .hit = router_hit, .readiness = router_readiness };
+        struct routing way = { .p = p, .from = from };
+        uint64_t stored = 0;
+        size_t n_hits;
+        int r = 0;
+
+        if (p->retain)
+                r = router_retain(b, p, &stored);
+        if (r < 0 || r == ROUTER_TOO_DEEP)
+                return r;
+        if (b->known)
+                router_remember(b, p);
+        n_hits = subscriptions_match(b->subscriptions, p->topic, p->n_topic, from ? &from->subscriber : NULL,
+                                     &calls, &way);
+        *ret_stored = MBGATE_MAX(stored, persistence_last(b->persistence));
+        if (r == 0 && n_hits == 0)
+                return ROUTER_NOBODY;
+        return r;
+}

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mbgate/base/clock.h"
+
+#include "broker_private.h"
+
+static_assert(offsetof(struct session, subscriber) == 0, "router.c goes from one to the other");
+
+struct acl_client session_acl_client(const struct session *s)
+{
+        return (struct acl_client){ .user = s->user, .id = s->id };
+}
+
+bool session_may_read(const struct session *s, const char *topic, size_t n_topic)
+{
+        const struct acl_client client = session_acl_client(s);
+
+        return s->local || !authority_has_acl(s->broker->authority) ||
+               authority_may(s->broker->authority, &client, ACL_READ, topic, n_topic);
+}
+
+struct session *session_find(struct broker *b, const char *id)
+{
+        struct session *s;
+
+        HASH_FIND_STR(b->sessions, id, s);
+        return s;
+}
+
+/* ---- coming ---- */
+
+static int session_new(struct broker *b, const char *id, const char *user, struct session **ret_session)
+{
+        struct session *s = calloc(1, sizeof(*s));
+
+        if (!s)
+                return -ENOMEM;
+        s->broker = b;
+        s->will_us = s->ends_us = CLOCK_NEVER_US;
+        s->id = strdup(id);
+        s->user = user ? strdup(user) : NULL;
+        if (!s->id || (user && !s->user)) {
+                free(s->id);
+                free(s->user);
+                free(s);
+                return -ENOMEM;
+        }
+        HASH_ADD_KEYPTR(hh, b->sessions, s->id, strlen(s->id), s);
+        *ret_session = s;
+        return 0;
+}
+
+int session_new_local(struct broker *b, const char *id, session_local_fn fn, void *user,
+                      struct session **ret_session)
+{
+        int r = session_new(b, id, NULL, ret_session);
+
+        if (r < 0)
+                return r;
+        (*ret_session)->local = fn;
+        (*ret_session)->local_user = user;
+        return 0;
+}
+
+/* Makes room for one more: the session that has been away longest and would end first goes. */
+static bool sessions_have_room(struct broker *b)
+{
+        struct session *victim = NULL;
+
+        if (HASH_COUNT(b->sessions) < broker_conf(b)->max_sessions)
+                return true;
+        for (struct session *s = b->sessions; s; s = s->hh.next) {
+                if (!s->connection && !s->local && (!victim || s->ends_us < victim->ends_us))
+                        victim = s;
+        }
+        if (!victim)
+                return false;
+        log_warn(&b->fields, "broker: %u sessions are the limit (max_sessions): that of client \"%s\" ends",
+                 broker_conf(b)->max_sessions, victim->id);
+        session_end(victim);
+        return true;
+}
+
+static bool session_is_of(const struct session *s, const char *user)
+{
+        return s->user && user ? strcmp(s->user, user) == 0 : !s->user && !user;
+}
+
+static void session_take_over(struct session *s, bool clean)
+{
+        struct connection *old = TAKE(s->connection);
+
+        if (broker_may_log(s->broker))
+                log_info(&s->broker->fields, "broker: client \"%s\" (%s) is taken over by a new connection",
+                         s->id, old->peer->address);
+        old->session = NULL;
+        s->broker->n_clients--;
+        s->broker->n_away++;
+        connection_doom(old, MQTT_TAKEN_OVER);
+        /* §3.1.3.2.2 and MQTT-3.1.4-3: the old will is sent, unless the session goes on before it is due. */
+        if (s->will && (clean || s->will_delay_s == 0))
+                s->will_us = 0;
+}
+
+static void session_publish_will(struct session *s);
+
+int session_open(struct broker *b, const struct session_ask *ask, struct session **ret_session)
+{
+        struct session *s = session_find(b, ask->id);
+        int r;
+
+        if (s && (s->local || (s->connection && !session_is_of(s, ask->user))))
+                return SESSION_FOREIGN;
+        if (s && s->connection)
+                session_take_over(s, ask->clean || s->expiry_s == 0);
+        if (s && s->will_us == 0)
+                session_publish_will(s);
+        if (s && (ask->clean || s->expiry_s == 0 || !session_is_of(s, ask->user))) {
+                session_end(s);
+                s = NULL;
+        }
+        r = s ? SESSION_RESUMED : 0;
+        if (!s && !sessions_have_room(b))
+                return SESSION_FULL;
+        if (!s) {
+                r = session_new(b, ask->id, ask->user, &s);
+                if (r < 0)
+                        return r;
+                b->n_away++;
+        }
+        s->will = message_unref(s->will);
+        s->will_us = s->ends_us = CLOCK_NEVER_US;
+        s->expiry_s = ask->expiry_s;
+        if (s->is_stored || s->expiry_s > 0)
+                persistence_session(b->persistence, s);
+        *ret_session = s;
+        return r;
+}
+
+/* ---- going ---- */
+
+static void session_publish_will(struct session *s)
+{
+        struct broker *b = s->broker;
+        const struct acl_client client = session_acl_client(s);
+        struct message *will = TAKE(s->will);
+        struct publication p;
+        uint64_t stored;
+
+        s->will_us = CLOCK_NEVER_US;
+        if (!will)
+                return;
+        p = publication_of(will);
+        p.made_us = transport_now_us(b->transport);
+        if (p.expiry_s > 0) {
+                /* It expires so long after it is sent, not after it was given: MQTT 5.0 §3.1.3.2.4. */
+                publication_done(&p);
+        }
+        if (authority_may(b->authority, &client, ACL_WRITE, will->topic, will->topic_bytes))
+                (void)!router_publish(b, &p, s, &stored);
+        else
+                log_debug(&b->fields, "broker: client \"%s\" may not publish its will", s->id);
+        publication_done(&p);
+        (void)message_unref(will);
+}
+
+static void session_free(struct session *s)
+{
+        struct broker *b = s->broker;
+
+        assert(!s->connection);
+        session_walks_drop(s);
+        subscriptions_clear(b->subscriptions, &s->subscriber);
+        if (s->queue) {
+                b->n_queued_bytes -= queue_n_bytes(s->queue);
+                s->queue = queue_free(s->queue);
+        }
+        s->will = message_unref(s->will);
+        HASH_DEL(b->sessions, s);
+        if (!s->local)
+                b->n_away--;
+        free(s->id);
+        free(s->user);
+        free(s);
+}
+
+void session_end(struct session *s)
+{
+        struct connection *c = TAKE(s->connection);
+
+        if (c) {
+                c->session = NULL;
+                s->broker->n_clients--;
+                s->broker->n_away++;
+                connection_doom(c, MQTT_ADMIN_ACTION);
+        }
+        session_publish_will(s);
+        if (s->is_stored)
+                persistence_session_end(s->broker->persistence, s);
+        session_free(s);
+}
+
+/* µs after `now_us`; never for the seconds that mean it. */
+static uint64_t session_after(uint64_t now_us, uint32_t seconds)
+{
+        return seconds == SESSION_NEVER_S ? CLOCK_NEVER_US : now_us + seconds * USEC_PER_SEC;
+}
+
+void session_leave(struct session *s, bool with_will)
+{
+        struct broker *b = s->broker;
+        uint64_t now_us = transport_now_us(b->transport);
+
+        s->connection = NULL;
+        b->n_clients--;
+        b->n_away++;
+        session_walks_drop(s);
+        if (!with_will)
+                s->will = message_unref(s->will);
+        if (s->expiry_s == 0) {
+                session_end(s);
+                return;
+        }
+        s->ends_us = session_after(now_us, s->expiry_s);
+        if (s->will)
+                s->will_us = MBGATE_MIN(session_after(now_us, s->will_delay_s), s->ends_us);
+        if (s->will && s->will_us <= now_us)
+                session_publish_will(s);
+        broker_wake_at(b, MBGATE_MIN(s->ends_us, s->will_us));
+        persistence_session(b->persistence, s);
+}
+
+uint64_t session_tick(struct broker *b, uint64_t now_us)
+{
+        uint64_t next_us = CLOCK_NEVER_US;
+        struct session *s, *next;
+
+        for (s = b->sessions; s; s = next) {
+                next = s->hh.next;
+                if (s->connection)
+                        continue;
+                if (s->will_us <= now_us)
+                        session_publish_will(s);
+                if (s->ends_us <= now_us) {
+                        b->stats.n_expired++;
+                        session_end(s);
+                        continue;
+                }
+                next_us = MBGATE_MIN(next_us, MBGATE_MIN(s->ends_us, s->will_us));
+        }
+        return next_us;
+}
+
+void session_end_all(struct broker *b)
+{
+        while (b->sessions) {
+                struct session *s = b->sessions;
+
+                assert(!s->connection && !s->local);
+                session_free(s);
+        }
+}
+
+/* ---- what waits for it ---- */
+
+static void session_on_expired(void *user, uint64_t number)
+{
+        struct session *s = user;
+
+        (void)persistence_acked(s->broker->persistence, s, number);
+}
+
+int session_queue(struct session *s, struct queue **ret_queue)
+{
+        const struct conf_broker *conf = broker_conf(s->broker);
+        struct queue_limits limits = {
+                .max_inflight = conf->max_inflight,
+                .max_unreleased = QUEUE_INFLIGHT_MAX,
+                .max_messages = conf->max_queued_messages,
+                .max_bytes = conf->max_queued_bytes,
+        };
+        int r;
+
+        if (!s->queue) {
+                r = queue_new(&limits, &s->queue);
+                if (r < 0)
+                        return r;
+                queue_on_expired(s->queue, session_on_expired, s);
+                if (s->connection)
+                        queue_connect(s->queue, s->connection->receive_max);
+        }
+        *ret_queue = s->queue;
+        return 0;
+}
+
+int session_enqueue(struct session *s, const struct queue_message *m)
+{
+        struct broker *b = s->broker;
+        struct queue *q;
+        size_t n_before;
+        int r = session_queue(s, &q);
+
+        if (r < 0)
+                return r;
+        n_before = queue_n_bytes(q);
+        if (b->n_queued_bytes + m->message->payload_bytes > broker_conf(b)->max_queued_bytes_total)
+                r = QUEUE_FULL;
+        else
+                r = queue_push(q, m, transport_now_us(b->transport));
+        b->n_queued_bytes += queue_n_bytes(q) - n_before;
+        if (r == 0 && m->qos > 0 && s->is_stored)
+                (void)persistence_queued(b->persistence, s, m, queue_last_number(q));
+        if (r != 0) {
+                s->n_dropped++;
+                b->stats.n_publish_dropped++;
+        }
+        if (r == QUEUE_FULL && s->n_dropped == 1)
+                log_warn(&b->fields, "broker: client \"%s\" does not keep up: messages for it are dropped",
+                         s->id);
+        return r;
+}
+
+/* Whether the options of its listener (or the broker's, while it is away) keep the message from it. */
+static bool session_wants(const struct session *s, const struct publication *p)
+{
+        const struct conf_listener_options *options =
+                s->connection ? s->connection->options : &broker_conf(s->broker)->options;
+
+        return !(p->is_repeat && options->on_change) && session_may_read(s, p->topic, p->n_topic);
+}
+
+void session_deliver(struct session *s, struct publication *p, const struct subscription_hit *hit)
+{
+        struct connection *c = s->connection;
+        uint8_t qos = MBGATE_MIN(hit->qos, p->qos);
+        bool retain = hit->retain_as_published && p->retain;
+        uint32_t sub_ids[QUEUE_SUB_IDS_MAX], id;
+        const struct subscription *at = hit->first;
+        struct queue_message m = { .qos = qos, .retain = retain, .sub_ids = sub_ids };
+
+        if (s->local) {
+                s->local(s->local_user, p, qos, retain);
+                return;
+        }
+        if ((!c && (qos == 0 || s->expiry_s == 0)) || !session_wants(s, p))
+                return;
+        while (m.n_sub_ids < QUEUE_SUB_IDS_MAX && (id = subscription_next_id(&at)) != 0)
+                sub_ids[m.n_sub_ids++] = id;
+        retain = retain && !(c && c->options->strip_retain);
+        if (qos == 0 && connection_has_room(c)) {
+                connection_put_publication(c, p, retain, sub_ids, m.n_sub_ids);
+                return;
+        }
+        m.retain = retain;
+        if (publication_message(p, &m.message) == 0 && session_enqueue(s, &m) == 0 && c)
+                connection_mark_dirty(c);
+}
+
+/* ---- walks ---- */
+
+static struct session_walk *walk_free(struct session_walk *w)
+{
+        if (!w)
+                return NULL;
+        (void)retained_cursor_free(w->cursor);
+        free(w);
+        return NULL;
+}
+
+void session_walks_drop(struct session *s)
+{
+        while (s->walks) {
+                struct session_walk *w = s->walks;
+
+                s->walks = w->next;
+                (void)walk_free(w);
+        }
+        s->n_walks = 0;
+}
+
+int session_walk_begin(struct session *s, struct session_walk *like, const char *filter, size_t n_filter)
+{
+        struct broker *b = s->broker;
+        struct session_walk *w, **end = &s->walks;
+        int r;
+
+        w = malloc(sizeof(*w));
+        if (!w)
+                return -ENOMEM;
+        *w = *like;
+        w->next = NULL;
+        r = retained_cursor_new(like->is_known ? b->known : b->retained, filter, n_filter, &w->cursor);
+        if (r != 0) {
+                free(w);
+                return r < 0 ? r : 0; /* nothing can match */
+        }
+        while (*end)
+                end = &(*end)->next;
+        *end = w;
+        if (s->n_walks++ >= broker_conf(b)->max_subscriptions_per_client) {
+                w = s->walks;
+                s->walks = w->next;
+                s->n_walks--;
+                (void)walk_free(w);
+        }
+        if (s->connection)
+                connection_mark_dirty(s->connection);
+        return 0;
+}
