@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 
 #include "mbgate/base/clock.h"
@@ -223,6 +224,24 @@ void fake_loop_fire_io(struct loop *loop, int fd, uint32_t events)
                 if (io && io->fd == fd && (events & io->events))
                         io->fn(io->user, fd, events & io->events);
         }
+}
+
+bool fake_loop_poll(struct loop *loop, int timeout_ms)
+{
+        struct pollfd fds[SOURCES_MAX];
+
+        for (unsigned i = 0; i < SOURCES_MAX; i++) {
+                const struct loop_io *io = loop->ios[i];
+
+                fds[i] = (struct pollfd){ .fd = io ? io->fd : -1, .events = io ? (short)io->events : 0 };
+        }
+        if (poll(fds, SOURCES_MAX, timeout_ms) <= 0)
+                return false;
+        for (unsigned i = 0; i < SOURCES_MAX; i++) {
+                if (fds[i].revents)
+                        fake_loop_fire_io(loop, fds[i].fd, (uint32_t)fds[i].revents);
+        }
+        return true;
 }
 
 void fake_loop_raise(struct loop *loop, int signo)

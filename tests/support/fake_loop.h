@@ -24,6 +24,9 @@ uint64_t fake_loop_next_us(const struct loop *loop);
 unsigned fake_loop_wakes(const struct loop *loop);
 
 void fake_loop_fire_io(struct loop *loop, int fd, uint32_t events);
+/* Waits in real time until a descriptor that is watched is ready, and serves all that are. False: none was
+ * within `timeout_ms`. For what threads send; virtual time stands still. */
+bool fake_loop_poll(struct loop *loop, int timeout_ms);
 void fake_loop_raise(struct loop *loop, int signo);
 
 #endif

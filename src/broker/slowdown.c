@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+#include <arpa/inet.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "mbgate/base/macros.h"
+#include "mbgate/base/text.h"
+
+#include "slowdown.h"
+
+/* Two addresses of one client have one key: "192.0.2.7" and "::ffff:192.0.2.7", all of a /64. */
+static struct slowdown_key key_of(const char *address)
+{
+        struct slowdown_key key = { { 0 } };
+        struct in6_addr v6;
+        struct in_addr v4;
+        uint32_t hash;
+
+        if (inet_pton(AF_INET, address, &v4) == 1) {
+                memcpy(key.bytes + 12, &v4, 4);
+        } else if (inet_pton(AF_INET6, address, &v6) == 1 && IN6_IS_ADDR_V4MAPPED(&v6)) {
+                memcpy(key.bytes + 12, v6.s6_addr + 12, 4);
+        } else if (inet_pton(AF_INET6, address, &v6) == 1) {
+                key.bytes[8] = 6;
+                memcpy(key.bytes, v6.s6_addr, 8);
+        } else {
+                key.bytes[8] = 1; /* a Unix socket, a zone */
+                hash = text_hash(address, strlen(address));
+                memcpy(key.bytes, &hash, sizeof(hash));
+        }
+        return key;
+}
+
+static bool is_old(const struct slowdown_entry *e, uint64_t now_us)
+{
+        return e->n_failures == 0 || now_us - e->last_us > SLOWDOWN_FORGET_US;
+}
+
+static bool has_key(const struct slowdown_entry *e, const struct slowdown_key *key)
+{
+        return e->n_failures > 0 && memcmp(&e->key, key, sizeof(*key)) == 0;
+}
+
+static const struct slowdown_entry *find(const struct slowdown *s, const struct slowdown_key *key)
+{
+        for (size_t i = 0; i < SLOWDOWN_ADDRESSES; i++) {
+                if (has_key(&s->entries[i], key))
+                        return &s->entries[i];
+        }
+        return NULL;
+}
+
+uint64_t slowdown_delay_us(const struct slowdown *s, const char *address, uint64_t now_us)
+{
+        struct slowdown_key key = key_of(address);
+        const struct slowdown_entry *e = find(s, &key);
+        uint64_t delay_us = SLOWDOWN_FIRST_US;
+
+        if (!e || is_old(e, now_us))
+                return 0;
+        for (uint32_t i = 1; i < e->n_failures && delay_us < SLOWDOWN_MAX_US; i++)
+                delay_us *= 2;
+        return MBGATE_MIN(delay_us, SLOWDOWN_MAX_US);
+}
+
+/* The address's own entry, else a free one, else that of the oldest failure. */
+static struct slowdown_entry *entry_for(struct slowdown *s, const struct slowdown_key *key)
+{
+        struct slowdown_entry *best = &s->entries[0];
+
+        for (size_t i = 0; i < SLOWDOWN_ADDRESSES; i++) {
+                struct slowdown_entry *e = &s->entries[i];
+
+                if (has_key(e, key))
+                        return e;
+                if (best->n_failures > 0 && (e->n_failures == 0 || e->last_us < best->last_us))
+                        best = e;
+        }
+        *best = (struct slowdown_entry){ .key = *key };
+        return best;
+}
+
+void slowdown_fail(struct slowdown *s, const char *address, uint64_t now_us)
+{
+        struct slowdown_key key = key_of(address);
+        struct slowdown_entry *e = entry_for(s, &key);
+
+        if (is_old(e, now_us))
+                e->n_failures = 0;
+        e->n_failures += e->n_failures < UINT32_MAX;
+        e->last_us = now_us;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Addresses that have failed to log in lately: the more often, the longer their next answers wait. A fixed
+ * table: of more addresses than it holds, the one that failed longest ago is forgotten. An IPv6 client has
+ * its /64 to itself and counts as that. Owned by one thread; knows no clock.
+ */
+#ifndef MBGATE_BROKER_SLOWDOWN_H
+#define MBGATE_BROKER_SLOWDOWN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SLOWDOWN_ADDRESSES 256
+
+/* The first failure costs this, each further one twice as much … */
+#define SLOWDOWN_FIRST_US UINT64_C(100000)
+/* … up to this … */
+#define SLOWDOWN_MAX_US UINT64_C(5000000)
+/* … until there was none for this long. */
+#define SLOWDOWN_FORGET_US UINT64_C(300000000)
+
+struct slowdown_key {
+        uint8_t bytes[16];
+};
+
+/* All zero at start. */
+struct slowdown {
+        struct slowdown_entry {
+                struct slowdown_key key;
+                uint32_t n_failures; /* 0: free */
+                uint64_t last_us;
+        } entries[SLOWDOWN_ADDRESSES];
+};
+
+/* How long an answer to that address has to wait now: 0 to SLOWDOWN_MAX_US. */
+uint64_t slowdown_delay_us(const struct slowdown *s, const char *address, uint64_t now_us);
+
+/* Counts a failure. */
+void slowdown_fail(struct slowdown *s, const char *address, uint64_t now_us);
+
+#endif
