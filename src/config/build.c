@@ -38,7 +38,7 @@ static void fill_texts(struct loader *l, enum schema_section section, void *obje
 
                 if (k->section != section || (k->flags & SCHEMA_STRUCTURE) || k->size != sizeof(char *))
                         continue;
-                if ((k->type == &schema_text || k->type == &schema_path ||
+                if ((k->type == &schema_text || k->type == &schema_path || k->type == &schema_folder ||
                      k->type == &schema_interval_topic) &&
                     !*text)
                         *text = l->empty;

@@ -243,7 +243,7 @@ static int fill_store_directory(struct loader *l, struct conf_broker *b)
 {
         const char *given = getenv("STATE_DIRECTORY");
 
-        if (*b->store_directory)
+        if (loader_own(l, "store_directory"))
                 return 0;
         if (!given || *given != '/')
                 given = STATE_DIRECTORY;

@@ -467,9 +467,9 @@ const struct schema_key schema_keys[] = {
                   "are acknowledged; interval: once in store_interval_ms; none: at an orderly stop only." },
         { BROKER, 0, "store_interval_ms", INT, MEMBER(broker, store_interval_ms), RANGE(10, 3600000),
           .deflt = "1000", .change = ADJUST, .help = "What a power cut costs at most, with interval." },
-        { BROKER, 0, "store_directory", PATH, MEMBER(broker, store_directory),
+        { BROKER, 0, "store_directory", &schema_folder, MEMBER(broker, store_directory),
           .deflt = "$STATE_DIRECTORY, else \"/var/lib/mbgate\"", .flags = SCHEMA_COMPUTED, .change = REPLACE,
-          .example = "\"/var/lib/mbgate\"", .help = "Where that is kept." },
+          .example = "\"/var/lib/mbgate\"", .help = "Where that is kept. Empty: nowhere." },
         { BROKER, 0, "store_max_bytes", INT, MEMBER(broker, store_max_bytes), RANGE(1048576, 4294967295.0),
           .deflt = "268435456", .change = REPLACE, .help = "How large it grows at most." },
 

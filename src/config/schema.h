@@ -81,9 +81,9 @@ struct schema_key {
 extern const struct schema_key schema_keys[];
 extern const size_t schema_n_keys;
 
-extern const struct schema_type schema_text, schema_path, schema_int, schema_real, schema_bool, schema_word,
-        schema_texts, schema_ints, schema_format, schema_area, schema_bit, schema_bits, schema_limit,
-        schema_said, schema_expiry, schema_interval_topic, schema_group, schema_list;
+extern const struct schema_type schema_text, schema_path, schema_folder, schema_int, schema_real, schema_bool,
+        schema_word, schema_texts, schema_ints, schema_format, schema_area, schema_bit, schema_bits,
+        schema_limit, schema_said, schema_expiry, schema_interval_topic, schema_group, schema_list;
 
 /* Whether a key may stand in a section. */
 static inline bool schema_stands_in(const struct schema_key *k, enum schema_section section)

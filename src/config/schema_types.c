@@ -169,6 +169,9 @@ static int path_set(struct loader *l, const struct schema_key *k, const struct t
 const struct schema_type schema_path = { "a path in quotes", path_set, text_is_shown, text_print,
                                          text_equal };
 
+/* A path whose being empty says something. */
+const struct schema_type schema_folder = { "a path in quotes", path_set, NULL, text_print, text_equal };
+
 static bool interval_topic_is_shown(const struct schema_key *k, const void *object)
 {
         return **(char **)member_2(k, object) == '\0'; /* else both are the defaults */
