@@ -317,7 +317,8 @@ int subscriptions_add(struct subscriptions *subs, struct subscriber *s, const ch
                 sub->options = *options;
                 return SUBSCRIPTIONS_REPLACED;
         }
-        if (s->n >= subs->limits.max_per_subscriber || subs->n >= subs->limits.max_total)
+        if (!s->is_unlimited &&
+            (s->n >= subs->limits.max_per_subscriber || subs->n >= subs->limits.max_total))
                 return SUBSCRIPTIONS_FULL;
         return subscription_new(subs, s, &target, options);
 }

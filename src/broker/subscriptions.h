@@ -28,10 +28,11 @@
 struct subscriptions;
 struct subscription;
 
-/* All zero at start. The members belong to this module. */
+/* All zero at start. The other members belong to this module. */
 struct subscriber {
         struct subscription *own;
-        size_t n; /* subscriptions */
+        size_t n;          /* subscriptions */
+        bool is_unlimited; /* set by the owner: no limit of their number holds */
         uint64_t match;
         struct subscription *first_match, *last_match;
         struct subscriber *next_match;

@@ -152,3 +152,19 @@ size_t mqtt_pass_properties(const struct mqtt_properties *p, uint8_t *out)
         }
         return n;
 }
+
+void mqtt_request_properties(struct mqtt_bytes encoded, struct mqtt_bytes *ret_response_topic,
+                             struct mqtt_bytes *ret_correlation)
+{
+        struct mqtt_cursor c = mqtt_cursor_on(encoded.data, encoded.n);
+        struct mqtt_properties p = { .seen = 0 };
+
+        while (mqtt_cursor_left(&c) > 0) {
+                const struct property_row *row = property_find(mqtt_take_varint(&c));
+
+                if (!row || !property_take(&c, row, &p) || c.is_bad)
+                        break;
+        }
+        *ret_response_topic = p.response_topic;
+        *ret_correlation = p.correlation;
+}

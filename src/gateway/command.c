@@ -277,10 +277,11 @@ static const char *behind_mask(const char *mask, const char *topic)
 /* What a topic means on a link: its prefix taken off, and what a filter of its `subscribe` begins with. */
 static struct gw_target *target_of(struct gateway *g, const struct gw_link *l, const char *topic)
 {
-        size_t n_prefix = l->conf ? strlen(l->conf->prefix) : 0;
+        const char *prefix = gw_link_prefix(l);
+        size_t n_prefix = strlen(prefix);
         struct gw_target *t = NULL;
 
-        if (n_prefix > 0 && strncmp(topic, l->conf->prefix, n_prefix) != 0)
+        if (strncmp(topic, prefix, n_prefix) != 0)
                 return NULL;
         topic += n_prefix;
         HASH_FIND_STR(g->map, topic, t);

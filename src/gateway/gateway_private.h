@@ -202,6 +202,9 @@ void gw_publish_state(struct gateway *g, const char *topic, const char *text, st
 void gw_respond(struct gw_link *l, const struct message *request, const char *json);
 void gw_sent_free(struct gw_link *l);
 
+/* What stands before every topic there. */
+const char *gw_link_prefix(const struct gw_link *l);
+
 /* subscribe.c: gives a link the filters that it should have and takes back the others. */
 MUST_CHECK int gw_subscribe_all(struct gateway *g, struct gw_link *l);
 void gw_filters_free(struct gw_link *l);

@@ -79,9 +79,9 @@ void gw_sent_free(struct gw_link *l)
         }
 }
 
-static const char *route_prefix(const struct gw_link *l)
+const char *gw_link_prefix(const struct gw_link *l)
 {
-        return l->conf ? l->conf->prefix : "";
+        return l->conf ? l->conf->prefix : l->conf_ref->broker.prefix;
 }
 
 /* The form in which a link is given a publication. */
@@ -94,7 +94,7 @@ struct route_form {
 static struct route_form route_form(const struct gw_link *l, const struct gw_publication *p)
 {
         return (struct route_form){
-                .prefix = route_prefix(l),
+                .prefix = gw_link_prefix(l),
                 .qos = l->conf ? MBGATE_MIN(p->qos, l->conf->qos) : p->qos,
                 .retain = p->retain && (!l->conf || l->conf->retain),
         };

@@ -144,7 +144,7 @@ static bool filters_have(char *const *filters, size_t n, const char *filter)
 
 int gw_subscribe_all(struct gateway *g, struct gw_link *l)
 {
-        struct filter_set s = { .prefix = l->conf ? l->conf->prefix : "" };
+        struct filter_set s = { .prefix = gw_link_prefix(l) };
         struct gw_link old = { .filters = l->filters, .n_filters = l->n_filters };
         uint8_t qos = l->conf ? l->conf->qos : 2;
         int r = filters_collect(g, l, &s);

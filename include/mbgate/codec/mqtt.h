@@ -203,6 +203,10 @@ MUST_CHECK int mqtt_decode_disconnect(const struct mqtt_frame *f, enum mqtt_vers
  */
 size_t mqtt_pass_properties(const struct mqtt_properties *p, uint8_t *out);
 
+/* What a request (§4.10) carries among such encoded properties. Absent: data == NULL. */
+void mqtt_request_properties(struct mqtt_bytes encoded, struct mqtt_bytes *ret_response_topic,
+                             struct mqtt_bytes *ret_correlation);
+
 /* 1: the next filter of a decoded packet, which has been checked whole; 0: there is none. */
 int mqtt_next_filter(struct mqtt_subscribe *s, bool with_options, struct mqtt_filter *ret_filter);
 
