@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/serial.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,18 @@
 /* A UART's shift register may still hold this much when its line status is asked for. */
 #define RTS_EMPTY_WAIT_US UINT64_C(5000)
 #define RTS_EMPTY_STEP_US UINT64_C(100)
+
+/* The whole reason of a failure, in place of what was said of the port so far. */
+PRINTF_LIKE(3, 4) static int serial_fail(int r, struct buf *about, const char *fmt, ...)
+{
+        va_list ap;
+
+        buf_reset(about);
+        va_start(ap, fmt);
+        buf_vprintf(about, fmt, ap);
+        va_end(ap);
+        return r;
+}
 
 static bool fd_is_pty(int fd)
 {
@@ -71,17 +84,13 @@ static int serial_check_mode(int fd, const struct conf_bus *bus, const struct te
         if (ioctl(fd, TCGETS2, &got) < 0)
                 return -errno;
         error = got.c_ospeed > bus->baud ? got.c_ospeed - bus->baud : bus->baud - got.c_ospeed;
-        if (error * 1000 > (uint64_t)bus->baud * BAUD_ERROR_PERMILLE) {
-                buf_printf(about, "the driver runs %u Bd instead of %u", (unsigned)got.c_ospeed,
-                           (unsigned)bus->baud);
-                return -ENOTSUP;
-        }
+        if (error * 1000 > (uint64_t)bus->baud * BAUD_ERROR_PERMILLE)
+                return serial_fail(-ENOTSUP, about, "the driver runs %u Bd instead of %u",
+                                   (unsigned)got.c_ospeed, (unsigned)bus->baud);
         /* A pseudo-terminal has no parity and drops the flag. */
-        if (((got.c_cflag ^ asked->c_cflag) & format) != 0 && !fd_is_pty(fd)) {
-                buf_printf(about, "the driver does not take the format %u%c%u", (unsigned)bus->data_bits,
-                           bus->parity, (unsigned)bus->stop_bits);
-                return -ENOTSUP;
-        }
+        if (((got.c_cflag ^ asked->c_cflag) & format) != 0 && !fd_is_pty(fd))
+                return serial_fail(-ENOTSUP, about, "the driver does not take the format %u%c%u",
+                                   (unsigned)bus->data_bits, bus->parity, (unsigned)bus->stop_bits);
         return 0;
 }
 
@@ -112,14 +121,11 @@ static int serial_set_rs485(int fd, const struct conf_bus *bus, struct buf *abou
         ask.flags |= bus->rts_on_send ? SER_RS485_RTS_ON_SEND : SER_RS485_RTS_AFTER_SEND;
         ask.delay_rts_before_send = bus->rts_delay_before_ms;
         ask.delay_rts_after_send = bus->rts_delay_after_ms;
-        if (ioctl(fd, TIOCSRS485, &ask) < 0 || ioctl(fd, TIOCGRS485, &got) < 0) {
-                buf_append(about, "the driver does not know RS-485; set direction = \"rts\" or \"none\"");
-                return -ENOTSUP;
-        }
-        if (!(got.flags & SER_RS485_ENABLED)) {
-                buf_append(about, "the driver refused RS-485 mode");
-                return -ENOTSUP;
-        }
+        if (ioctl(fd, TIOCSRS485, &ask) < 0 || ioctl(fd, TIOCGRS485, &got) < 0)
+                return serial_fail(-ENOTSUP, about,
+                                   "the driver does not know RS-485; set direction = \"rts\" or \"none\"");
+        if (!(got.flags & SER_RS485_ENABLED))
+                return serial_fail(-ENOTSUP, about, "the driver refused RS-485 mode");
         buf_append(about, ", RS-485 by the kernel");
         if (((got.flags ^ ask.flags) & (SER_RS485_RTS_ON_SEND | SER_RS485_RTS_AFTER_SEND)) != 0)
                 buf_append(about, " with the driver's own RTS level");
@@ -138,12 +144,10 @@ static int serial_set_direction(int fd, const struct conf_bus *bus, struct buf *
         switch (bus->direction) {
         case CONF_DIRECTION_KERNEL: return serial_set_rs485(fd, bus, about);
         case CONF_DIRECTION_RTS:
-                if (ioctl(fd, TIOCMGET, &bits) < 0) {
-                        buf_append(about, "the driver has no RTS line");
-                        return -ENOTSUP;
-                }
+                if (ioctl(fd, TIOCMGET, &bits) < 0 || serial_rts_give(fd, bus, 0) < 0)
+                        return serial_fail(-ENOTSUP, about, "the driver has no RTS line");
                 buf_append(about, ", direction by RTS");
-                return serial_rts_give(fd, bus, 0);
+                return 0;
         case CONF_DIRECTION_AUTO:
                 /* The adapter turns the line round by itself, or the device tree told the kernel to. */
                 if (ioctl(fd, TIOCGRS485, &got) == 0 && (got.flags & SER_RS485_ENABLED))
@@ -176,10 +180,8 @@ static int serial_setup(int fd, const struct conf_bus *bus, struct buf *about)
 {
         int r;
 
-        if (!isatty(fd)) {
-                buf_append(about, "it is not a serial line");
-                return -ENOTTY;
-        }
+        if (!isatty(fd))
+                return serial_fail(-ENOTTY, about, "it is not a serial line");
         r = serial_lock(fd);
         if (r == -EBUSY)
                 holder_describe(bus->port, about);
@@ -212,8 +214,10 @@ int serial_open(const struct conf_bus *bus, struct buf *about, int *ret_fd)
                 if (r == -EBUSY)
                         holder_describe(bus->port, about);
                 if (r == -EACCES || r == -EPERM)
-                        buf_append(about,
-                                   "the user needs the group dialout, and the unit a DeviceAllow= line");
+                        return serial_fail(
+                                r, about,
+                                "%s: the user needs the group dialout, and the unit a DeviceAllow= line",
+                                strerrordesc_np(-r));
                 return r;
         }
         r = serial_setup(fd, bus, about);

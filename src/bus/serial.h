@@ -16,8 +16,9 @@
 /*
  * Opens bus->port: O_NONBLOCK, TIOCEXCL and flock(2), raw mode, speed by termios2 read back, RS-485 by the
  * kernel when configured, low latency where the driver knows it. `about` gets what the log may say, on
- * failure too. 0, or −errno: −EBUSY another process holds it, −ENOTTY no terminal, −ENOTSUP the driver does
- * not take the speed, the format or the direction asked for.
+ * failure the whole reason, or nothing when the error itself says it. 0, or −errno: −EBUSY another process
+ * holds it, −ENOTTY no terminal, −ENOTSUP the driver does not take the speed, the format or the direction
+ * asked for.
  */
 MUST_CHECK int serial_open(const struct conf_bus *bus, struct buf *about, int *ret_fd);
 

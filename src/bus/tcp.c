@@ -114,6 +114,8 @@ int tcp_connect(const char *host, uint16_t port, uint64_t timeout_us, int cancel
 
         (void)snprintf(service, sizeof(service), "%u", (unsigned)port);
         r = getaddrinfo(host, service, &hints, &list);
+        if (r == EAI_SYSTEM)
+                return errno ? -errno : -EHOSTUNREACH;
         if (r != 0) {
                 buf_append(about, gai_strerror(r));
                 return -EHOSTUNREACH;

@@ -50,12 +50,11 @@ static void open_failed(struct worker *w, int error)
         struct log_fields fields = { .bus = w->bus->name, .error = -error };
         bool is_first = w->n_open_failures == 0;
         const char *about = port_describe(w->port);
-        char reason[96];
+        const char *reason = *about ? about : error_text(error);
         unsigned next_s;
 
         path_look(w, &w->path);
         next_s = put_off(w, clock_monotonic_us());
-        (void)snprintf(reason, sizeof(reason), "%s%s%s", error_text(error), *about ? ": " : "", about);
         log_at(is_first ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, &fields,
                "bus %s: cannot open %s: %s, next try in %u s", w->bus->name, w->bus->port, reason, next_s);
         if (is_first) {

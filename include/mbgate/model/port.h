@@ -26,7 +26,7 @@ enum port_result {
 };
 
 struct port_request {
-        uint8_t unit; /* 0: broadcast, no reply is waited for */
+        uint8_t unit; /* 0: broadcast, no reply is waited for; on Modbus TCP a unit like any other */
         struct pdu pdu;
         /*
          * From the request's last character to the reply's first. The deadline is later by the wire time of
@@ -76,8 +76,8 @@ struct port_ops {
         int (*fd)(const struct port *p);
 
         /*
-         * What a line of the log may say about the open port ("9600 8E1, low latency on"), or about why
-         * open() failed ("held by mbpoll (process 4711)"), or "".
+         * What a line of the log may say about the open port ("9600 8E1, low latency on"), or why open()
+         * failed ("held by mbpoll (process 4711)"), or "": then its errno is all there is to say.
          */
         const char *(*describe)(const struct port *p);
 
