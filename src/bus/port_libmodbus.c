@@ -228,7 +228,7 @@ static int port_modbus_exchange(struct port_modbus *p, const struct port_request
         r = port_modbus_send(p, request, reply);
         if (r != 0)
                 return r;
-        if (request->unit == 0) {
+        if (request->unit == 0 && !is_tcp(p)) {
                 p->not_before_us = reply->sent_us + p->bus.broadcast_delay_ms * USEC_PER_MSEC;
                 reply->done_us = reply->sent_us;
                 return PORT_OK;
