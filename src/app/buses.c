@@ -285,12 +285,19 @@ static bool bus_any_ending(const struct app *app)
         return false;
 }
 
+/* Its thread has ended, and its line may be had by another: at the end of the program nobody wants it. */
+static bool bus_is_over(const struct app *app, const struct app_bus *b)
+{
+        return b->is_ending && worker_has_ended(b->worker) &&
+               (app->phase != APP_RUNNING || clock_monotonic_us() >= worker_line_free_us(b->worker));
+}
+
 bool buses_reap(struct app *app)
 {
         for (struct app_bus **at = &app->buses; *at;) {
                 struct app_bus *b = *at;
 
-                if (!b->is_ending || !worker_has_ended(b->worker)) {
+                if (!bus_is_over(app, b)) {
                         at = &b->next;
                         continue;
                 }

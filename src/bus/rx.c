@@ -27,7 +27,8 @@ void rx_open(struct rx *rx, int fd, bool is_mbap, uint32_t t35_us)
         rx->fd = fd;
         rx->is_mbap = is_mbap;
         rx->t35_us = t35_us;
-        rx->busy_us = clock_monotonic_us();
+        /* What was sent before it was closed may still be on the line. */
+        rx->busy_us = MBGATE_MAX(rx->busy_us, clock_monotonic_us());
         rx->has_seen_byte = false;
         rx->n_mbap = 0;
         rx->pending = (struct rtu_counts){ 0 };

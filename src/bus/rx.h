@@ -31,7 +31,7 @@ struct rx {
         size_t n_mbap;
 };
 
-/* A line that has just been opened. */
+/* A line that has just been opened, for the first time (all zero before) or again. */
 void rx_open(struct rx *rx, int fd, bool is_mbap, uint32_t t35_us);
 
 /*

@@ -62,6 +62,15 @@ bool worker_has_ended(struct worker *w)
         return !w->was_started || atomic_load(&w->has_ended);
 }
 
+uint64_t worker_line_free_us(const struct worker *w)
+{
+        uint64_t free_us = 0;
+
+        for (size_t i = 0; i < w->n_devices; i++)
+                free_us = MBGATE_MAX(free_us, w->schedule.devices[i].held_until_us);
+        return free_us;
+}
+
 size_t worker_up_capacity(const struct conf *conf, uint32_t bus)
 {
         const struct conf_bus *b = &conf->buses[bus];

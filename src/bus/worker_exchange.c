@@ -127,7 +127,7 @@ static void hold(struct worker *w, uint32_t device, int result, uint64_t timeout
         uint64_t configured_us = w->devices[device].conf->response_timeout_ms * USEC_PER_MSEC;
         uint64_t wire_us;
 
-        if ((result != PORT_TIMEOUT && result != PORT_BROKEN) || reply->sent_us == 0 ||
+        if (result == PORT_OK || result == PORT_EXCEPTION || reply->sent_us == 0 ||
             w->bus->kind == CONF_PORT_TCP)
                 return;
         if (result == PORT_BROKEN && reply->counts.n_crc > 0)
@@ -189,14 +189,17 @@ int worker_exchange(struct worker *w, uint32_t device, const struct pdu *pdu, ui
                 .timeout_us = timeout_us,
                 .silence_us = d->conf->gap_ms * USEC_PER_MSEC,
         };
+        uint64_t takes_us =
+                request.silence_us + timeout_us + plan_read_us(&w->cost, PDU_READ_HOLDING, PDU_READ_REGS_MAX);
         uint64_t start_us = clock_monotonic_us(), busy_us;
         int r, drained = 0;
 
-        if (worker_block_begin(w, start_us + SILENCE_MAX_US + request.silence_us + 2 * timeout_us +
-                                          2 * plan_read_us(&w->cost, PDU_READ_HOLDING, PDU_READ_REGS_MAX))) {
+        if (worker_block_begin(w, start_us + takes_us)) {
                 *ret_reply = (struct port_reply){ 0 };
                 return PORT_CANCELLED;
         }
+        /* Longer on a line that babbles, and with a write that finds out first whether the line echoes. */
+        heartbeat_promise(&w->heartbeat, start_us + SILENCE_MAX_US + 2 * takes_us + HEARTBEAT_GRACE_US);
         r = port_transact(w->port, &request, ret_reply);
         worker_block_end(w);
         busy_us = clock_monotonic_us() - start_us;
@@ -210,6 +213,8 @@ int worker_exchange(struct worker *w, uint32_t device, const struct pdu *pdu, ui
                         drained = settle(w);
                 else
                         worker_port_works(w);
+        } else if (r == PORT_CANCELLED) {
+                hold(w, device, r, timeout_us, ret_reply);
         }
         if (r < 0 || drained < 0)
                 worker_port_lost(w, r < 0 ? r : drained);

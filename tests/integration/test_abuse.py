@@ -264,3 +264,5 @@ def test_reload_storm(folder, broker, new_mqtt, start_sim, start_gateway):
             late.wait(f"mbgate/d{bus}-{unit}/availability", "online")
     for prefix in ("p0", "p1"):  # a link that is gone has said so
         late.wait(f"{prefix}/mbgate/status", "offline")
+    # Whoever had the line before: each request kept its distance.
+    assert [sim.stats(bus)["t35_violations"] for bus in (0, 1)] == [0, 0]

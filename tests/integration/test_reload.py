@@ -130,3 +130,25 @@ def test_many_reloads(folder, broker, mqtt, running):
         gateway.reload(plan(folder, broker.port, scale="0.1" if turn % 2 else "1", interval_ms=100 + turn))
     mqtt.wait("mbgate/dev1/r0", "100.0")
     assert gateway.alive()
+
+
+def test_late_replies_belong_to_nobody(folder, broker, mqtt, start_sim, start_gateway):
+    """The worker of a line is replaced while its device is late: its replies are not taken for the successor's."""
+    def text(n):
+        point = f'{{ name = "r{n % 5}"; holding = {n % 5}; publish = "always"; }}'
+        more = f'low_latency = {"true" if n % 2 else "false"};'  # a line that is set up otherwise has a new worker
+        return harness.conf(harness.bus(folder / "line", [harness.device(
+            "dev", 1, [point], "interval_ms = 20; response_timeout_ms = 100; retries = 0;")], more=more),
+            harness.link(broker.port))
+    (folder / "sim.conf").write_text(harness.conf(harness.bus(folder / "line", [harness.device(
+        "dev", 1, harness.registers(0, 5))]), harness.link(broker.port)))
+    sim = start_sim("--values", "unit-address", "--fault", "late:150ms@p=0.5", folder / "sim.conf")
+    sim.wait_ready()
+    gateway = start_gateway(text(0))
+    for n in range(1, 31):
+        requests = sim.stats()["requests"]
+        gateway.reload(text(n))
+        harness.wait_until(lambda: sim.stats()["requests"] > requests, "a request of the new worker")
+    for n in range(5):
+        assert set(mqtt.values(f"mbgate/dev/r{n}")) <= {f"100{n}", ""}
+    assert sim.stats()["t35_violations"] == 0

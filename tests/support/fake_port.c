@@ -271,6 +271,16 @@ void fake_port_block(struct fake_port *f, bool blocks)
         pthread_mutex_unlock(&f->mutex);
 }
 
+bool fake_port_is_cancelled(struct fake_port *f)
+{
+        bool is_cancelled;
+
+        pthread_mutex_lock(&f->mutex);
+        is_cancelled = f->is_cancelled;
+        pthread_mutex_unlock(&f->mutex);
+        return is_cancelled;
+}
+
 size_t fake_port_n_requests(struct fake_port *f)
 {
         size_t n;

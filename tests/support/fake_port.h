@@ -61,6 +61,8 @@ void fake_port_set_open_error(struct fake_port *f, int error);
 void fake_port_lose(struct fake_port *f, int error);
 void fake_port_block(struct fake_port *f, bool blocks);
 
+bool fake_port_is_cancelled(struct fake_port *f);
+
 /* Requests seen so far; one of them (false: not there). */
 size_t fake_port_n_requests(struct fake_port *f);
 bool fake_port_request(struct fake_port *f, size_t i, struct fake_request *ret);

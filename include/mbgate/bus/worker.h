@@ -31,6 +31,12 @@ void worker_stop(struct worker *w);
 /* Whether the thread has ended or never ran (worker_free() will not block then). */
 bool worker_has_ended(struct worker *w);
 
+/*
+ * Until when a reply may still come on the line of a worker that has ended: a request was sent that nobody
+ * answered in time, or that was cancelled. Whoever opens the port before takes that reply for its own.
+ */
+uint64_t worker_line_free_us(const struct worker *w);
+
 /* For the watchdog: late when a transaction takes longer than any could. */
 struct heartbeat *worker_heartbeat(struct worker *w);
 

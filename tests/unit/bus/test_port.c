@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -63,6 +64,7 @@ static struct bus_conf c;
 static struct peer peer;
 static struct port *port;
 static int listener = -1;
+static int keep_fd = -1; /* the line stays when the port is closed */
 
 static void put(const uint8_t *bytes, size_t n)
 {
@@ -201,7 +203,6 @@ static void start_peer(void)
 static int start_serial(void **state)
 {
         static char name[64];
-        int keep;
 
         (void)state;
         memset(&peer, 0, sizeof(peer));
@@ -214,9 +215,8 @@ static int start_serial(void **state)
         c.bus.baud = 115200;
         assert_int_equal(port_libmodbus_new(&c.bus, &port), 0);
         /* A pty whose slave was never open reads as hung up. */
-        keep = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+        keep_fd = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
         assert_int_equal(port_open(port), 0);
-        (void)close(keep);
         start_peer();
         return 0;
 }
@@ -248,7 +248,10 @@ static int start_tcp(void **state)
 static int stop(void **state)
 {
         (void)state;
-        port = port_free(port); /* the peer reads the end of the line */
+        port = port_free(port);
+        if (keep_fd >= 0)
+                (void)close(keep_fd); /* the peer reads the end of the line */
+        keep_fd = -1;
         (void)pthread_join(peer.thread, NULL);
         if (listener >= 0)
                 (void)close(listener);
@@ -460,8 +463,112 @@ static void test_busy_port(void **state)
         (void)state;
         assert_int_equal(port_libmodbus_new(&c.bus, &second), 0);
         assert_int_equal(port_open(second), -EBUSY);
-        assert_non_null(strstr(port_describe(second), "held by"));
+        assert_int_equal(strncmp(port_describe(second), "held by ", 8), 0);
         port_free(second);
+        assert_healthy(1);
+}
+
+/* Closed and opened; the line's other end does not notice. */
+static void open_again(void)
+{
+        port_close(port);
+        assert_int_equal(ioctl(keep_fd, TIOCNXCL), 0); /* a last close would do it */
+        assert_int_equal(port_open(port), 0);
+}
+
+/* However often it is closed and opened, a request keeps its distance from what was on the line before. */
+static void test_silence_over_an_open(void **state)
+{
+        struct port_request request = { .unit = 0 };
+        static const uint16_t regs[123];
+        struct port_reply reply;
+        uint64_t sent_us;
+
+        (void)state;
+        for (uint16_t i = 0; i < 20; i++) {
+                assert_healthy(i);
+                open_again();
+        }
+        assert_healthy(1);
+        assert_true(atomic_load(&peer.min_gap_us) >= rtu_t35_us(c.bus.baud));
+        /* Nobody answers a broadcast: it is still being sent when the port is closed. */
+        pdu_write_request(&request.pdu, PDU_WRITE_REGISTERS, 1, regs, 123);
+        assert_int_equal(port_transact(port, &request, &reply), PORT_OK);
+        sent_us = reply.sent_us;
+        open_again();
+        assert_int_equal(ask(3, &reply), PORT_OK);
+        assert_true(reply.began_us >= sent_us + rtu_t35_us(c.bus.baud));
+}
+
+/* Unit 0 is nobody's broadcast on Modbus TCP, where it is often the device itself. */
+static void test_tcp_unit_0(void **state)
+{
+        struct port_request request = { .unit = 0, .timeout_us = 20 * TIMEOUT_US };
+        struct port_reply reply;
+
+        (void)state;
+        pdu_read_request(&request.pdu, PDU_READ_HOLDING, 5, 1);
+        assert_int_equal(port_transact(port, &request, &reply), PORT_OK);
+        assert_int_equal(reply.pdu.n_bytes, 4);
+        assert_int_equal(get_be16(reply.pdu.bytes + 2), 5);
+}
+
+/* What open() says of a port that cannot be opened: one clear text, or the error alone. */
+static void test_why_it_does_not_open(void **state)
+{
+        static char missing[] = "/nowhere/tty", null[] = "/dev/null", no_host[] = "no.such.invalid";
+        const struct {
+                enum conf_port_kind kind;
+                char *where;
+                int error;
+                const char *about;
+        } wrong[] = {
+                { CONF_PORT_SERIAL, missing, -ENOENT, "" },
+                { CONF_PORT_SERIAL, null, -ENOTTY, "it is not a serial line" },
+                { CONF_PORT_TCP, no_host, -EHOSTUNREACH, "Name or service not known" },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+                struct port *p;
+
+                bus_conf_init(&c, wrong[i].where);
+                c.bus.kind = wrong[i].kind;
+                c.bus.host = wrong[i].where;
+                c.bus.tcp_port = 502;
+                assert_int_equal(port_libmodbus_new(&c.bus, &p), 0);
+                assert_int_equal(port_open(p), wrong[i].error);
+                assert_string_equal(port_describe(p), wrong[i].about);
+                port_free(p);
+        }
+}
+
+/* A pseudo-terminal has no RTS line and no RS-485 mode: what is said of it must be the reason alone. */
+static void test_direction_that_cannot_be(void **state)
+{
+        static const struct {
+                enum conf_direction direction;
+                const char *about;
+        } wrong[] = {
+                { CONF_DIRECTION_RTS, "the driver has no RTS line" },
+                { CONF_DIRECTION_KERNEL,
+                  "the driver does not know RS-485; set direction = \"rts\" or \"none\"" },
+        };
+
+        (void)state;
+        port_close(port);
+        for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+                struct conf_bus bus = c.bus;
+                struct port *p;
+
+                assert_int_equal(ioctl(keep_fd, TIOCNXCL), 0);
+                bus.direction = wrong[i].direction;
+                assert_int_equal(port_libmodbus_new(&bus, &p), 0);
+                assert_int_equal(port_open(p), -ENOTSUP);
+                assert_string_equal(port_describe(p), wrong[i].about);
+                port_free(p);
+        }
+        open_again();
         assert_healthy(1);
 }
 
@@ -525,6 +632,10 @@ int main(void)
                 ON_SERIAL(test_cancel),
                 ON_SERIAL(test_broadcast),
                 ON_SERIAL(test_busy_port),
+                ON_SERIAL(test_silence_over_an_open),
+                ON_SERIAL(test_direction_that_cannot_be),
+                cmocka_unit_test(test_why_it_does_not_open),
+                ON_TCP(test_tcp_unit_0),
                 ON_TCP(test_tcp_late),
                 ON_TCP(test_tcp_hang_up),
                 ON_TCP(test_cancel),

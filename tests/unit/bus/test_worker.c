@@ -395,6 +395,69 @@ static void test_reload(void **state)
         assert_int_equal(atomic_load(&rig.c.conf.n_refs), 1);
 }
 
+static void wait_requests(size_t n)
+{
+        while (fake_port_n_requests(rig.port) < n)
+                (void)poll(NULL, 0, 1);
+}
+
+static void wait_end(void)
+{
+        while (!worker_has_ended(rig.worker))
+                (void)poll(NULL, 0, 1);
+}
+
+/* A stop comes at the boundary of a transaction, if that is near: the line is free then. */
+static void test_stop_lets_a_transaction_end(void **state)
+{
+        (void)state;
+        rig_init();
+        fake_port_block(rig.port, true);
+        rig_start();
+        wait_requests(1);
+        worker_stop(rig.worker);
+        assert_false(fake_port_is_cancelled(rig.port));
+        fake_port_block(rig.port, false);
+        wait_end();
+        assert_int_equal(worker_line_free_us(rig.worker), 0);
+}
+
+/* Who gets the port next must not take for its own what is still to come. */
+static void test_stop_says_when_the_line_is_free(void **state)
+{
+        struct fake_request last;
+
+        (void)state;
+        rig_init();
+        rig.c.devices[0].response_timeout_ms = 5000;
+        rig.c.devices[1].response_timeout_ms = 5000;
+        fake_port_block(rig.port, true);
+        rig_start();
+        wait_requests(1);
+        worker_stop(rig.worker);
+        wait_end();
+        assert_true(fake_port_is_cancelled(rig.port));
+        assert_true(fake_port_request(rig.port, 0, &last));
+        assert_true(worker_line_free_us(rig.worker) >= last.at_us + 10 * USEC_PER_SEC);
+        assert_true(worker_line_free_us(rig.worker) < last.at_us + 11 * USEC_PER_SEC);
+}
+
+static void test_line_is_not_free_after_silence(void **state)
+{
+        struct fake_request last;
+
+        (void)state;
+        rig_init();
+        fake_port_set(rig.port, 10, FAKE_SILENT, 0);
+        fake_port_set(rig.port, 11, FAKE_SILENT, 0);
+        rig_start();
+        wait_requests(1);
+        worker_stop(rig.worker);
+        wait_end();
+        assert_true(fake_port_request(rig.port, fake_port_n_requests(rig.port) - 1, &last));
+        assert_true(worker_line_free_us(rig.worker) >= last.at_us + 300 * USEC_PER_MSEC);
+}
+
 static void test_stop_answers_all(void **state)
 {
         unsigned n_stopped = 0;
@@ -402,9 +465,11 @@ static void test_stop_answers_all(void **state)
 
         (void)state;
         rig_init();
-        rig_start();
-        wait_device(0, DEVICE_ONLINE);
+        for (size_t i = 0; i < 2; i++)
+                rig.c.devices[i].response_timeout_ms = 5000;
         fake_port_block(rig.port, true);
+        rig_start();
+        wait_requests(1);
         for (unsigned i = 0; i < 20; i++)
                 post(command(BUS_OP_WRITE, 0, 1));
         worker_stop(rig.worker); /* the transaction under way would take long: it is cancelled */
@@ -451,6 +516,9 @@ int main(void)
                 cmocka_unit_test_teardown(test_busy, rig_done),
                 cmocka_unit_test_teardown(test_port_lost, rig_done),
                 cmocka_unit_test_teardown(test_reload, rig_done),
+                cmocka_unit_test_teardown(test_stop_lets_a_transaction_end, rig_done),
+                cmocka_unit_test_teardown(test_stop_says_when_the_line_is_free, rig_done),
+                cmocka_unit_test_teardown(test_line_is_not_free_after_silence, rig_done),
                 cmocka_unit_test_teardown(test_stop_answers_all, rig_done),
                 cmocka_unit_test_teardown(test_up_is_full, rig_done),
         };
