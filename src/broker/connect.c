@@ -206,6 +206,7 @@ static void connection_open(struct connection *c, const struct mqtt_connect *k, 
         b->n_clients++;
         b->stats.n_connects++;
         b->stats.max_connected = MBGATE_MAX(b->stats.max_connected, b->n_clients);
+        s->n_dropped = 0;
         s->will_delay_s = k->will_properties.will_delay_s;
         if (s->queue)
                 queue_connect(s->queue, c->receive_max);
@@ -300,7 +301,7 @@ static int connection_identify(struct connection *c, const struct mqtt_connect *
 
         if (k->username.data && !name)
                 return MQTT_SERVER_UNAVAILABLE;
-        if (listener_conf(c->listener)->certificate_is_user)
+        if (c->listener && listener_conf(c->listener)->certificate_is_user)
                 certificate = stream_tls_client_name(c->stream);
         if (certificate)
                 return connection_let_in(c, k, certificate);

@@ -22,17 +22,17 @@ static void connection_on_io(struct transport_io *io, uint32_t events);
 static bool connection_is_welcome(const struct broker *b, const struct listener *l, const struct peer *peer)
 {
         const struct conf_broker *conf = broker_conf(b);
-        uint32_t n_here = 0, n_address = 0;
+        uint32_t max_here = l ? listener_conf(l)->max_clients : 0, n_here = 0, n_address = 0;
 
         if (b->is_stopping || b->n_connections >= conf->max_clients)
                 return false;
-        if (conf->max_clients_per_address == 0 && listener_conf(l)->max_clients == 0)
+        if (conf->max_clients_per_address == 0 && max_here == 0)
                 return true;
         for (const struct connection *c = b->connections; c; c = c->next) {
                 n_here += c->listener == l;
                 n_address += strcmp(c->peer->address, peer->address) == 0;
         }
-        return (listener_conf(l)->max_clients == 0 || n_here < listener_conf(l)->max_clients) &&
+        return (max_here == 0 || n_here < max_here) &&
                (conf->max_clients_per_address == 0 || n_address < conf->max_clients_per_address);
 }
 
@@ -68,7 +68,7 @@ static struct connection *connection_new(struct broker *b, struct listener *l, s
         *c = (struct connection){
                 .broker = b,
                 .listener = l,
-                .options = &listener_conf(l)->options,
+                .options = l ? &listener_conf(l)->options : &broker_conf(b)->options,
                 .stream = stream,
                 .peer = peer,
                 .since_us = now_us,

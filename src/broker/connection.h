@@ -100,7 +100,7 @@ struct connection {
         bool wants_problems; /* request problem information, §3.1.2.11.7 */
 };
 
-/* A client has come in. Takes stream and peer over. */
+/* A client has come in. Takes stream and peer over. `l`: NULL: the broker's own options hold for it. */
 void connection_accept(struct broker *b, struct listener *l, struct stream *stream, struct peer *peer);
 
 /* Ends it with an MQTT 5.0 reason, at the end of the batch. A second call changes nothing. */

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mbgate/config/load.h"
+
 #include "broker_private.h"
 
 #define SYSTEMD_PREFIX       "systemd:"
@@ -47,12 +49,6 @@ static void listeners_on_accept(void *user, struct listener *l, struct stream *s
         connection_accept(user, l, stream, peer);
 }
 
-/* Nobody has been named who may come in: then only from this machine. */
-static bool listeners_are_private(const struct conf_broker *conf)
-{
-        return !conf->password_file && !conf->options.anonymous;
-}
-
 /* The sockets of the service manager that belong to a listener "systemd:NAME". */
 static size_t listener_inherits(const struct broker *b, const struct conf_listener *conf, int *fds)
 {
@@ -67,8 +63,8 @@ static size_t listener_inherits(const struct broker *b, const struct conf_listen
         return n;
 }
 
-static int listener_open(struct broker *b, const struct conf_broker *conf,
-                         const struct conf_listener *listener, struct listener **ret_listener)
+static int listener_open(struct broker *b, const struct conf_listener *listener,
+                         struct listener **ret_listener)
 {
         CLEANUP(cleanup_free)
         int *fds = calloc(b->n_sockets + 1, sizeof(*fds));
@@ -76,7 +72,7 @@ static int listener_open(struct broker *b, const struct conf_broker *conf,
                 .transport = b->transport,
                 .loop = b->loop,
                 .conf = listener,
-                .default_address = listeners_are_private(conf) ? "localhost" : NULL,
+                .default_address = listener->is_loopback ? "localhost" : NULL,
                 .accept = listeners_on_accept,
                 .user = b,
         };
@@ -90,7 +86,7 @@ static int listener_open(struct broker *b, const struct conf_broker *conf,
         if (r < 0)
                 return r;
         log_info(&b->fields, "broker: listens on %s%s", listener_name(*ret_listener),
-                 init.default_address && listener->address[0] == '\0'
+                 listener->is_loopback
                          ? ": only for this machine, since no users are configured (password_file)"
                          : "");
         return 0;
@@ -105,7 +101,7 @@ int broker_start(struct broker *b)
         if (!b->listeners)
                 return -ENOMEM;
         for (size_t i = 0; i < conf->n_listeners; i++) {
-                r = listener_open(b, conf, &conf->listeners[i], &b->listeners[b->n_listeners]);
+                r = listener_open(b, &conf->listeners[i], &b->listeners[b->n_listeners]);
                 if (r < 0)
                         return r;
                 b->n_listeners++;
@@ -115,17 +111,11 @@ int broker_start(struct broker *b)
 
 /* ---- another configuration ---- */
 
-static bool listener_is_same(const struct conf_listener *a, const struct conf_listener *b)
-{
-        return strcmp(a->address, b->address) == 0 && a->port == b->port && a->websocket == b->websocket &&
-               a->tls == b->tls;
-}
-
 /* Takes out of `old` the listener that goes on as `conf`. */
 static struct listener *listeners_take(struct listener **old, size_t n_old, const struct conf_listener *conf)
 {
         for (size_t i = 0; i < n_old; i++) {
-                if (old[i] && listener_is_same(listener_conf(old[i]), conf))
+                if (old[i] && conf_compare_listener(listener_conf(old[i]), conf) != CONF_REPLACE)
                         return TAKE(old[i]);
         }
         return NULL;
@@ -161,16 +151,13 @@ static int listeners_reconfigure(struct broker *b, struct conf *conf)
         struct conf_broker *broker = &conf->broker;
         struct listener **all = calloc(broker->n_listeners + 1, sizeof(struct listener *)),
                         **old = b->listeners;
-        bool is_private = listeners_are_private(broker);
         size_t n = 0;
         int r, result = 0;
 
         if (!all)
                 return -ENOMEM;
-        if (is_private == listeners_are_private(broker_conf(b))) {
-                for (size_t i = 0; i < broker->n_listeners; i++)
-                        all[i] = listeners_take(old, b->n_listeners, &broker->listeners[i]);
-        }
+        for (size_t i = 0; i < broker->n_listeners; i++)
+                all[i] = listeners_take(old, b->n_listeners, &broker->listeners[i]);
         for (size_t i = 0; i < b->n_listeners; i++) {
                 if (old[i])
                         listener_dismiss(b, conf, old[i]);
@@ -182,7 +169,7 @@ static int listeners_reconfigure(struct broker *b, struct conf *conf)
                 if (l)
                         listeners_adopt(b, l, &broker->listeners[i]);
                 else
-                        r = listener_open(b, broker, &broker->listeners[i], &l);
+                        r = listener_open(b, &broker->listeners[i], &l);
                 if (r < 0)
                         result = r;
                 else

@@ -297,30 +297,42 @@ int session_queue(struct session *s, struct queue **ret_queue)
         return 0;
 }
 
+/* What had to go for want of room, this message or older ones: counted, and told when it begins. */
+static void session_count_drops(struct session *s, struct queue_counts before)
+{
+        struct queue_counts now = queue_counts(s->queue);
+        uint64_t n = now.n_dropped + now.n_dropped_qos0 - before.n_dropped - before.n_dropped_qos0;
+
+        if (n == 0)
+                return;
+        if (s->n_dropped == 0)
+                log_warn(&s->broker->fields, "broker: client \"%s\" %s: messages for it are dropped", s->id,
+                         s->connection ? "does not keep up" : "is away and its queue is full");
+        s->n_dropped += (uint32_t)n;
+        s->broker->stats.n_publish_dropped += n;
+}
+
 int session_enqueue(struct session *s, const struct queue_message *m)
 {
         struct broker *b = s->broker;
+        struct queue_counts before;
         struct queue *q;
         size_t n_before;
         int r = session_queue(s, &q);
 
         if (r < 0)
                 return r;
+        if (b->n_queued_bytes + m->message->payload_bytes > broker_conf(b)->max_queued_bytes_total) {
+                b->stats.n_publish_dropped++;
+                return QUEUE_FULL;
+        }
+        before = queue_counts(q);
         n_before = queue_n_bytes(q);
-        if (b->n_queued_bytes + m->message->payload_bytes > broker_conf(b)->max_queued_bytes_total)
-                r = QUEUE_FULL;
-        else
-                r = queue_push(q, m, transport_now_us(b->transport));
+        r = queue_push(q, m, transport_now_us(b->transport));
         b->n_queued_bytes += queue_n_bytes(q) - n_before;
+        session_count_drops(s, before);
         if (r == 0 && m->qos > 0 && s->is_stored)
                 (void)persistence_queued(b->persistence, s, m, queue_last_number(q));
-        if (r != 0) {
-                s->n_dropped++;
-                b->stats.n_publish_dropped++;
-        }
-        if (r == QUEUE_FULL && s->n_dropped == 1)
-                log_warn(&b->fields, "broker: client \"%s\" does not keep up: messages for it are dropped",
-                         s->id);
         return r;
 }
 

@@ -60,6 +60,9 @@ void transport_remove(struct transport_io *io);
 /* Has the end of a batch come in this turn of the loop, or the next one, though no descriptor is ready. */
 void transport_wake(struct transport *t);
 
+/* What is readable while a source is ready: the descriptor that hangs in the loop. */
+int transport_fd(const struct transport *t);
+
 /* Monotonic time at the start of the batch, or now outside of one. */
 uint64_t transport_now_us(const struct transport *t);
 
