@@ -57,12 +57,12 @@ struct loop_signal {
 static void loop_on_notify(void *user, uint64_t now_us)
 {
         struct loop *loop = user;
-        size_t n_sent = 0;
 
-        while (n_sent < loop->n_unsent && notify_send(loop->unsent[n_sent]) != -EAGAIN)
-                free(loop->unsent[n_sent++]);
-        loop->n_unsent -= n_sent;
-        memmove(loop->unsent, loop->unsent + n_sent, loop->n_unsent * sizeof(loop->unsent[0]));
+        while (loop->n_unsent > 0 && notify_send(loop->unsent[0]) != -EAGAIN) {
+                free(loop->unsent[0]);
+                loop->n_unsent--;
+                memmove(loop->unsent, loop->unsent + 1, loop->n_unsent * sizeof(loop->unsent[0]));
+        }
         if (loop->n_unsent > 0)
                 loop_timer_set(loop->notify, now_us + LOOP_NOTIFY_RETRY_US);
 }
