@@ -62,7 +62,7 @@ static void doc_key(const struct schema_key *k, FILE *out)
         if (k->words)
                 doc_words(k, out);
         if (k->max > k->min && k->max < 1e18)
-                (void)fprintf(out, ".br\nRange: %.15g to %.15g.\n", k->min, k->max);
+                (void)fprintf(out, ".br\nRange: %.17g to %.17g.\n", k->min, k->max);
         if (k->deflt)
                 doc_line("Default: ", k->deflt, out);
         doc_places(k, out);

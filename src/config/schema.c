@@ -126,8 +126,8 @@ const struct schema_key schema_keys[] = {
         { BUS, 0, "direction", WORD, MEMBER(bus, direction), .words = directions, .deflt = "\"auto\"",
           .flags = SCHEMA_SERIAL, .change = REPLACE,
           .help = "Who turns the RS-485 driver round: the kernel (TIOCSRS485), this program by RTS, or "
-                  "nobody, as "
-                  "the adapter does it. auto: the kernel where it can, else nobody." },
+                  "nobody, as the adapter does it. auto: the kernel where the device tree has told it to, "
+                  "else nobody." },
         { BUS, 0, "rts_on_send", BOOL, MEMBER(bus, rts_on_send), .deflt = "true", .flags = SCHEMA_SERIAL,
           .change = REPLACE, .help = "Level of RTS while sending, with direction kernel or rts." },
         { BUS, 0, "rts_delay_before_ms", INT, MEMBER(bus, rts_delay_before_ms), RANGE(0, 1000), .deflt = "0",
@@ -181,16 +181,18 @@ const struct schema_key schema_keys[] = {
                    "<device topic>/send_interval",
           .flags = SCHEMA_COMPUTED | SCHEMA_PLACEHOLDERS, .change = ADJUST,
           .example = "\"mbgate/meter1/send_interval/set\"",
-          .help = "Takes the whole seconds between publications; 0 or unreadable text means the configured "
-                  "ones." },
+          .help = "Takes the whole seconds between publications; 0 or unreadable text means "
+                  "send_interval_s, or 10 where that is 0." },
         { DEVICE, ABOVE_DEVICE, "send_interval_s", INT, MEMBER(device, send_interval_s), RANGE(0, 86400),
           .deflt = "0", .change = ADJUST,
           .help = "All points are published this often, whether changed or not; 0: by their own policy." },
         { DEVICE, ABOVE_DEVICE, "response_timeout_ms", INT, MEMBER(device, response_timeout_ms),
           RANGE(10, 60000), .deflt = "500", .change = ADJUST,
-          .help = "From the last character of a request to the whole reply." },
+          .help = "From the last character of a request to the first of its reply; the time that the reply "
+                  "itself takes on the line is added." },
         { DEVICE, ABOVE_DEVICE, "retries", INT, MEMBER(device, retries), RANGE(0, 10), .deflt = "1",
-          .change = ADJUST, .help = "How often a read that failed is repeated at once." },
+          .change = ADJUST,
+          .help = "How often a read that nobody answered is repeated before its next turn." },
         { DEVICE, ABOVE_DEVICE, "gap_ms", INT, MEMBER(device, gap_ms), RANGE(0, 10000), .deflt = "0",
           .change = ADJUST,
           .help = "Silence before each request to it, for devices that need more than the 3.5 characters of "
@@ -322,7 +324,8 @@ const struct schema_key schema_keys[] = {
 
         /* ---- links ---- */
         { LINK, 0, "name", TEXT, MEMBER(link, name), .flags = SCHEMA_REQUIRED, .change = REPLACE,
-          .example = "\"cloud\"", .help = NAME_HELP },
+          .example = "\"cloud\"",
+          .help = "What the log calls it. Letters, digits, '.', '_', '-' and all beyond ASCII." },
         { LINK, 0, "enabled", BOOL, .deflt = "true", .flags = SCHEMA_STRUCTURE,
           .help = "false: as if this link were not written here." },
         { LINK, 0, "host", TEXT, MEMBER(link, host), .flags = SCHEMA_REQUIRED, .change = REPLACE,
@@ -351,10 +354,12 @@ const struct schema_key schema_keys[] = {
           .help = "How long it remembers, with clean_session = false and MQTT 5." },
         { LINK, 0, "publish", &schema_texts, MEMBER(link, publish), MEMBER_2(link, n_publish),
           .deflt = "[ \"#\" ]", .flags = SCHEMA_COMPUTED, .change = ADJUST, .example = "[ \"mbgate/#\" ]",
-          .help = "Topic filters: what goes out here, before the prefix. [ ]: nothing." },
+          .help = "Topic filters: what goes out here; the prefix is no part of it. The status topic and "
+                  "answers to commands from here go out in any case: with [ ] nothing else does." },
         { LINK, 0, "subscribe", &schema_texts, MEMBER(link, subscribe), MEMBER_2(link, n_subscribe),
           .deflt = "[ ]", .flags = SCHEMA_COMPUTED, .change = ADJUST, .example = "[ \"remote/#\" ]",
-          .help = "Further topic filters whose messages are taken as commands." },
+          .help = "Further topic filters whose messages are taken as commands. With \"remote/#\", a message "
+                  "to remote/mbgate/meter1/led/set does what one to mbgate/meter1/led/set does." },
         { LINK, 0, "prefix", TEXT, MEMBER(link, prefix), .deflt = "\"\"", .change = REPLACE,
           .help = "Stands before every topic at this broker." },
         { LINK, 0, "qos", INT, MEMBER(link, qos), RANGE(0, 2), .deflt = "1", .change = REPLACE,
@@ -403,8 +408,10 @@ const struct schema_key schema_keys[] = {
           .help = "Where it listens, one group each. Without this list, one listener with every default." },
         { BROKER, 0, "password_file", PATH, MEMBER(broker, password_file), .change = ADJUST,
           .example = "\"/etc/mbgate/passwd\"",
-          .help = "Users, in the format of mosquitto_passwd(1); others must not be able to read it. None: "
-                  "anybody, from this machine only unless anonymous = true says otherwise." },
+          .help = "Users, in the format of mosquitto_passwd(1); others must not be able to read it: run "
+                  "chmod o-rwx "
+                  "after mosquitto_passwd -c. None: anybody, from this machine only "
+                  "unless anonymous = true says otherwise." },
         { BROKER, 0, "acl_file", PATH, MEMBER(broker, acl_file), .change = ADJUST,
           .example = "\"/etc/mbgate/acl\"",
           .help = "Who may do what, in the format of mosquitto's acl_file. None: everything, but for writing "
