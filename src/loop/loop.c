@@ -91,8 +91,8 @@ struct loop *loop_free(struct loop *loop)
                 return NULL;
         loop->watchdog = loop_timer_free(loop->watchdog);
         loop->notify = loop_timer_free(loop->notify);
-        while (loop->n_unsent > 0)
-                free(loop->unsent[--loop->n_unsent]);
+        for (size_t i = 0; i < loop->n_unsent; i++)
+                free(loop->unsent[i]);
         (void)sd_event_unref(loop->event);
         free(loop);
         return NULL;
@@ -247,6 +247,36 @@ int loop_run(struct loop *loop)
 void loop_exit(struct loop *loop, int code)
 {
         (void)sd_event_exit(loop->event, code);
+}
+
+int loop_take_sockets(struct loop_socket **ret_sockets, size_t *ret_n)
+{
+        char **names = NULL;
+        int n = sd_listen_fds_with_names(1, &names);
+        struct loop_socket *sockets;
+
+        if (n < 0)
+                return n;
+        sockets = calloc((size_t)n + 1, sizeof(*sockets));
+        for (int i = 0; i < n; i++) {
+                if (sockets)
+                        sockets[i] = (struct loop_socket){ .fd = SD_LISTEN_FDS_START + i, .name = names[i] };
+                else
+                        free(names[i]);
+        }
+        free(names);
+        if (!sockets)
+                return -ENOMEM;
+        *ret_sockets = sockets;
+        *ret_n = (size_t)n;
+        return 0;
+}
+
+void loop_sockets_free(struct loop_socket *sockets, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                free(sockets[i].name);
+        free(sockets);
 }
 
 static void loop_on_watchdog(void *user, uint64_t now_us)
