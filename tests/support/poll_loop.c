@@ -143,6 +143,19 @@ int loop_watch(struct loop *loop, loop_alive_fn alive, void *user)
         return 0;
 }
 
+int loop_take_sockets(struct loop_socket **ret_sockets, size_t *ret_n)
+{
+        *ret_sockets = NULL;
+        *ret_n = 0;
+        return 0;
+}
+
+void loop_sockets_free(struct loop_socket *sockets, size_t n)
+{
+        (void)sockets;
+        (void)n;
+}
+
 void loop_notify(struct loop *loop, const char *fmt, ...)
 {
         (void)loop;

@@ -9,6 +9,7 @@
 #define MBGATE_LOOP_LOOP_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "mbgate/base/macros.h"
@@ -56,6 +57,19 @@ uint64_t loop_now_us(struct loop *loop);
 /* Runs until loop_exit(); the code given there, or −errno. */
 MUST_CHECK int loop_run(struct loop *loop);
 void loop_exit(struct loop *loop, int code);
+
+/* A socket that the service manager has opened for us, sd_listen_fds_with_names(3). */
+struct loop_socket {
+        int fd;
+        char *name;
+};
+
+/*
+ * All of them, or none. They are the caller's, with the array, which loop_sockets_free() frees; they are not
+ * closed by it. Asked once: a program that is started from here does not get them. −errno.
+ */
+MUST_CHECK int loop_take_sockets(struct loop_socket **ret_sockets, size_t *ret_n);
+void loop_sockets_free(struct loop_socket *sockets, size_t n);
 
 /* What stands in WATCHDOG_USEC or WATCHDOG_PID is no number: there is no watchdog. */
 #define LOOP_WATCHDOG_UNREADABLE 1

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <sys/wait.h>
 
 #include "mbgate/base/clock.h"
 #include "mbgate/loop/loop.h"
@@ -345,9 +346,49 @@ static void test_without_a_watchdog_nobody_is_asked(void **state)
         loop_free(s.loop);
 }
 
+/* Descriptors begin at 3, so a process of its own plays the service manager's child. */
+static int take_sockets(void)
+{
+        struct loop_socket *sockets = NULL;
+        size_t n = 0;
+        int fds[2];
+
+        if (pipe(fds) < 0 || dup2(fds[0], 4) < 0 || dup2(fds[0], 3) < 0)
+                return 1;
+        if (loop_take_sockets(&sockets, &n) != 0 || n != 2)
+                return 2;
+        if (sockets[0].fd != 3 || strcmp(sockets[0].name, "mqtt") != 0 || sockets[1].fd != 4 ||
+            strcmp(sockets[1].name, "web") != 0)
+                return 3;
+        loop_sockets_free(sockets, n);
+        if (loop_take_sockets(&sockets, &n) != 0 || n != 0) /* only once */
+                return 4;
+        loop_sockets_free(sockets, n);
+        return 0;
+}
+
+static void test_sockets_of_the_service_manager(void **state)
+{
+        char pid[24];
+        int status;
+        pid_t child = fork();
+
+        (void)state;
+        if (child == 0) {
+                (void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
+                (void)setenv("LISTEN_PID", pid, 1);
+                (void)setenv("LISTEN_FDS", "2", 1);
+                (void)setenv("LISTEN_FDNAMES", "mqtt:web", 1);
+                _exit(take_sockets());
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_sockets_of_the_service_manager),
                 cmocka_unit_test(test_io_reads_and_exit_code_comes_back),
                 cmocka_unit_test(test_timer_is_one_shot_and_may_be_set_again),
                 cmocka_unit_test(test_timer_that_is_switched_off_does_not_fire),
