@@ -214,5 +214,5 @@ int broker_reconfigure(struct broker *b, struct conf *conf)
                 r = -ENOMEM;
         sys_reconfigure(b->sys);
         transport_wake(b->transport);
-        return r;
+        return r < 0 ? BROKER_PARTLY : 0;
 }

@@ -43,10 +43,14 @@ MUST_CHECK int broker_new(const struct broker_init *init, struct broker **ret_br
 /* Opens the listeners. One that cannot be opened is an error: −errno, told in the log. */
 MUST_CHECK int broker_start(struct broker *b);
 
+/* Not all listeners of the new configuration could be opened; everything else of it is in force. */
+#define BROKER_PARTLY 1
+
 /*
  * Goes on with another configuration: listeners that are new are opened, those that are gone closed with
  * their clients, the others and their clients stay. Certificates, password and ACL file are read again; who
- * may not be there any more is sent away. What cannot be read or opened is told; the old goes on: −errno.
+ * may not be there any more is sent away. What cannot be read or opened is told. 0; BROKER_PARTLY; −errno:
+ * nothing has changed.
  */
 MUST_CHECK int broker_reconfigure(struct broker *b, struct conf *conf);
 
