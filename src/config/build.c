@@ -111,12 +111,13 @@ static int build_labels(struct loader *l, const struct tree *group, struct value
                 l->place = &place;
                 label->label = l->empty;
                 r = loader_apply(l, &items[i], SCHEMA_LABEL, objects);
+                if (r == 0)
+                        require_keys(l, SCHEMA_LABEL, &items[i], NULL);
+                l->place = up;
                 if (r < 0)
                         return r;
-                require_keys(l, SCHEMA_LABEL, &items[i], NULL);
                 f->n_labels += tree_get(&items[i], "label") && tree_get(&items[i], "value");
         }
-        l->place = up;
         return 0;
 }
 
