@@ -146,8 +146,9 @@ static int print_bus(const struct conf_bus *bus, FILE *out, FILE *err)
         r = demand_of_bus(bus, &cost, out, &sum, &most);
         if (r < 0)
                 return r;
-        (void)fprintf(out, "# bus %s: a full round is %zu requests and %.1f ms; the load is %.1f %%\n",
-                      bus->name, sum.n_blocks, (double)sum.round_us / 1000, sum.load * 100);
+        (void)fprintf(out, "# bus %s: a full round is %zu %s and %.1f ms; the load is %.1f %%\n", bus->name,
+                      sum.n_blocks, sum.n_blocks == 1 ? "request" : "requests", (double)sum.round_us / 1000,
+                      sum.load * 100);
         if (sum.load > 1 && most.device)
                 print_overload(bus, &sum, &most, out, err);
         return 0;

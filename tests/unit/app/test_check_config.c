@@ -100,7 +100,7 @@ static void test_forecast_of_the_sensor(void **state)
                             "# bus rs485: /dev/ttyUSB0, 9600 8E1\n"
                             "#   sensor (unit 10): function 3, address 0, count 4, every 2000 ms, "
                             "37.1 ms on the line: temp hum led test\n"
-                            "# bus rs485: a full round is 1 requests and 37.1 ms; the load is 1.9 %\n");
+                            "# bus rs485: a full round is 1 request and 37.1 ms; the load is 1.9 %\n");
         assert_string_equal(p.err, "");
         printed_done(&p);
         free(text);
