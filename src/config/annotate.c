@@ -17,11 +17,13 @@ static const char intro[] =
         "#\n"
         "# After a change:   mbgated --check-config /etc/mbgate/mbgated.conf && systemctl reload mbgated\n"
         "#\n"
-        "# Short files for a start are in the folder of examples. What stands on the gateway, a bus or a "
-        "device is the\n"
-        "# default of what it holds: interval_ms = 5000; on a bus is meant for all its points. Paths begin "
-        "at the folder of\n"
-        "# this file. @include \"other.conf\" at the start of a line puts another file in its place.\n"
+        "# Short files to begin with are in /usr/share/doc/mbgate/examples. What stands on the gateway, a "
+        "bus "
+        "or a device\n"
+        "# is the default of what it holds: interval_ms = 5000; on a bus is meant for all its points. Paths "
+        "begin at the\n"
+        "# folder of this file. @include \"other.conf\" at the start of a line puts another file in its "
+        "place.\n"
         "\n";
 
 /* How lines of a group begin, and its settings. */
