@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +11,8 @@
 #include "broker_private.h"
 
 /* No client's id: it is no text that an id could be mistaken for, and session_open() gives it to nobody. */
-#define LOCAL_ID "$gateway"
+#define LOCAL_ID       "$gateway"
+#define LOCAL_ID_BYTES 32
 
 /* Of one turn of the loop, so that clients get theirs. */
 #define LOCAL_EVENTS_PER_TURN 64
@@ -397,6 +399,14 @@ static void local_free(struct link *link)
         free(l);
 }
 
+/* An id that is free: a link's successor may come before it has gone. */
+static void local_id(struct broker *b, char id[LOCAL_ID_BYTES])
+{
+        (void)snprintf(id, LOCAL_ID_BYTES, LOCAL_ID);
+        for (unsigned i = 2; session_find(b, id); i++)
+                (void)snprintf(id, LOCAL_ID_BYTES, LOCAL_ID "-%u", i);
+}
+
 int link_local_new(const struct link_local_init *init, struct link **ret_link)
 {
         static const struct link_ops ops = {
@@ -410,12 +420,10 @@ int link_local_new(const struct link_local_init *init, struct link **ret_link)
         };
         CLEANUP(link_freep)
         struct link *link = NULL;
-        struct link_local *l;
+        struct link_local *l = calloc(1, sizeof(*l));
+        char id[LOCAL_ID_BYTES];
         int r;
 
-        if (session_find(init->broker, LOCAL_ID))
-                return -EEXIST;
-        l = calloc(1, sizeof(*l));
         if (!l)
                 return -ENOMEM;
         l->link = (struct link){
@@ -427,7 +435,9 @@ int link_local_new(const struct link_local_init *init, struct link **ret_link)
         link = &l->link;
         r = loop_add_timer(l->broker->loop, local_on_timer, l, &l->timer);
         if (r == 0)
-                r = session_new_local(l->broker, LOCAL_ID, local_on_message, l, &l->session);
+                local_id(l->broker, id);
+        if (r == 0)
+                r = session_new_local(l->broker, id, local_on_message, l, &l->session);
         if (r < 0)
                 return r;
         l->session->subscriber.is_unlimited = true;

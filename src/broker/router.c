@@ -71,7 +71,8 @@ static int router_retain(struct broker *b, struct publication *p, uint64_t *ret_
         if (r != 0)
                 return r < 0 ? r : ROUTER_TOO_DEEP;
         b->retained_is_full = false;
-        *ret_stored = persistence_retain(b->persistence, m);
+        if (!p->is_own)
+                *ret_stored = persistence_retain(b->persistence, m);
         return 0;
 }
 
@@ -121,7 +122,7 @@ int router_publish(struct broker *b, struct publication *p, struct session *from
                 r = router_retain(b, p, &stored);
         if (r < 0 || r == ROUTER_TOO_DEEP)
                 return r;
-        if (b->known)
+        if (b->known && !p->is_own)
                 router_remember(b, p);
         n_hits = subscriptions_match(b->subscriptions, p->topic, p->n_topic, from ? &from->subscriber : NULL,
                                      &calls, &way);

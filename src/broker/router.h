@@ -32,6 +32,7 @@ struct publication {
         uint32_t expiry_s; /* 0: never */
         uint8_t qos;
         bool retain;
+        bool is_own;             /* the broker's own word ($SYS): not stored, and no value to be remembered */
         bool is_repeat;          /* the topic has this payload already; found out by router_publish() */
         struct message *message; /* the same, made on demand; or given */
         /* The bytes of its last encoding for a client without an alias or subscription ids (deliver.c). */

@@ -39,7 +39,8 @@ struct subscriptions {
         struct topic_tree tree;
         struct subscriptions_limits limits;
         size_t n;
-        uint64_t match; /* the number of the last match */
+        size_t n_shared; /* of them */
+        uint64_t match;  /* the number of the last match */
         bool is_matching;
 };
 
@@ -89,6 +90,11 @@ struct subscriptions *subscriptions_free(struct subscriptions *subs)
 size_t subscriptions_total(const struct subscriptions *subs)
 {
         return subs->n;
+}
+
+size_t subscriptions_total_shared(const struct subscriptions *subs)
+{
+        return subs->n_shared;
 }
 
 int subscriptions_shared(const char *filter, size_t n_filter, size_t *ret_group_bytes, size_t *ret_filter_at)
@@ -254,12 +260,14 @@ static void subscription_link(struct subscriptions *subs, struct subscription *s
         s->own = sub;
         s->n++;
         subs->n++;
+        subs->n_shared += sub->group != NULL;
 }
 
 static void subscription_free(struct subscriptions *subs, struct subscription *sub)
 {
         struct subscriber *s = sub->subscriber;
 
+        subs->n_shared -= sub->group != NULL;
         if (sub->group)
                 group_unlink(sub->group, sub);
         else

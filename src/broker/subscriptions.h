@@ -112,6 +112,7 @@ size_t subscriptions_match(struct subscriptions *subs, const char *topic, size_t
 uint32_t subscription_next_id(const struct subscription **at);
 
 size_t subscriptions_total(const struct subscriptions *subs);
+size_t subscriptions_total_shared(const struct subscriptions *subs);
 
 /* "$share/GROUP/FILTER": the bytes of FILTER and where it begins. 0: not shared; −EINVAL: shared, but wrong.
  */

@@ -67,6 +67,12 @@ DEFINE_CLEANUP(struct broker *, broker_free)
 /* Whether its threads are late, for the watchdog: the name of the first that is, or NULL. */
 const char *broker_late_thread(struct broker *b, uint64_t now_us);
 
+/*
+ * Tells of a link to another broker in $SYS/broker/connection/NAME/state, as bridges of mosquitto do: "1",
+ * "0", and "" when it is gone.
+ */
+void broker_tell_link(struct broker *b, const char *name, const char *state);
+
 /* How many clients are connected. */
 size_t broker_n_clients(const struct broker *b);
 

@@ -28,7 +28,7 @@ struct link_local_init {
         void *user;
 };
 
-/* −ENOMEM, −errno. One of them at a broker: −EEXIST. */
+/* −ENOMEM, −errno. */
 MUST_CHECK int link_local_new(const struct link_local_init *init, struct link **ret_link);
 
 #endif
