@@ -8,6 +8,7 @@
 
 #include "app.h"
 #include "check_config.h"
+#include "check_files.h"
 #include "journal.h"
 
 static void print_report(const struct conf_report *report)
@@ -25,6 +26,8 @@ static int load_config(const struct options *o, struct conf **ret_conf)
 
         r = conf_load(o->config_file, &load, &report, ret_conf);
         print_report(&report);
+        if (r == 0)
+                r = check_files(*ret_conf, stderr);
         if (r == -ENOMEM)
                 (void)fprintf(stderr, "mbgated: out of memory\n");
         conf_report_done(&report);
