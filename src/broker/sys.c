@@ -427,7 +427,7 @@ void broker_tell_link(struct broker *b, const char *name, const char *state)
         struct buf text = BUF_ON(topic);
 
         buf_printf(&text, SYS_PREFIX "connection/%s/state", name);
-        if (text.overflowed || !topic_is_name(topic, text.len_bytes))
+        if (broker_conf(b)->sys_interval_s == 0 || text.overflowed || !topic_is_name(topic, text.len_bytes))
                 return;
         sys_publish(b, topic, state, strlen(state));
         transport_wake(b->transport);
