@@ -24,7 +24,7 @@ struct app;
 /* A bus: its worker and the mail that comes up from it. */
 struct app_bus {
         struct app *app;
-        char *name;
+        char *name, *port;
         uint32_t index; /* in conf->buses; of an older configuration when is_replaced */
         struct worker *worker;
         struct mailbox *up;

@@ -24,6 +24,7 @@ static struct app_bus *bus_free(struct app_bus *b)
                 mail_free(mail);
         b->up = mailbox_free(b->up);
         free(b->devices);
+        free(b->port);
         free(b->name);
         free(b);
         return NULL;
@@ -88,7 +89,8 @@ static int bus_new(struct app *app, struct conf *conf, uint32_t index, struct ap
         b->app = app;
         b->index = index;
         b->name = strdup(conf->buses[index].name);
-        if (!b->name)
+        b->port = strdup(conf->buses[index].port);
+        if (!b->name || !b->port)
                 return -ENOMEM;
         r = bus_set_devices(b, &conf->buses[index]);
         if (r < 0)
@@ -276,10 +278,12 @@ void buses_stop(struct app *app)
                 bus_end(b);
 }
 
-static bool bus_any_ending(const struct app *app)
+/* Whether a predecessor may still have the line of one that waits, or is owed a reply on it. */
+static bool bus_is_held_up(const struct app *app, const struct app_bus *b)
 {
-        for (struct app_bus *b = app->buses; b; b = b->next) {
-                if (b->is_ending)
+        for (const struct app_bus *o = app->buses; o; o = o->next) {
+                if (o->is_ending && (!worker_has_ended(o->worker) || strcmp(o->port, b->port) == 0 ||
+                                     strcmp(o->name, b->name) == 0))
                         return true;
         }
         return false;
@@ -294,6 +298,8 @@ static bool bus_is_over(const struct app *app, const struct app_bus *b)
 
 bool buses_reap(struct app *app)
 {
+        bool is_ending = false;
+
         for (struct app_bus **at = &app->buses; *at;) {
                 struct app_bus *b = *at;
 
@@ -307,13 +313,12 @@ bool buses_reap(struct app *app)
                 *at = b->next;
                 bus_free(b);
         }
-        if (bus_any_ending(app))
-                return true;
         for (struct app_bus *b = app->buses; b; b = b->next) {
-                if (b->is_waiting)
+                is_ending |= b->is_ending;
+                if (b->is_waiting && !b->is_ending && !bus_is_held_up(app, b))
                         (void)bus_start(b);
         }
-        return false;
+        return is_ending;
 }
 
 void buses_free(struct app *app)
