@@ -526,7 +526,7 @@ static void connection_flush(struct connection *c)
 
 static void connection_say_last_words(struct connection *c)
 {
-        if (c->output.n_bytes > 0 || c->is_shut)
+        if (c->is_shut || c->output.n_bytes > 0 || stream_flush(c->stream) == -EAGAIN)
                 return;
         c->is_shut = true;
         stream_shutdown(c->stream);

@@ -82,6 +82,9 @@ const char *stream_tls_client_name(const struct stream *s);
  */
 MUST_CHECK int stream_ws_new(struct stream *inner, struct stream **ret_stream);
 
+/* The stream below, if it is a WebSocket; else the stream itself. */
+const struct stream *stream_ws_inner(const struct stream *s);
+
 static inline ssize_t stream_read(struct stream *s, void *bytes, size_t n)
 {
         return s->ops->read(s, bytes, n);
