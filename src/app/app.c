@@ -25,6 +25,8 @@ static void app_on_reap(void *user, uint64_t now_us)
         bool is_ending = buses_reap(app);
 
         is_ending |= links_reap(app);
+        if (app->phase == APP_RUNNING)
+                is_ending |= app_broker_reap(app);
         if (app->phase != APP_RUNNING)
                 app_stop_continue(app);
         else if (is_ending)
@@ -47,6 +49,17 @@ static bool app_is_late(struct app *app, struct heartbeat *beat, const char *wha
         return true;
 }
 
+static bool app_broker_is_late(struct app *app)
+{
+        const char *name = app->broker ? broker_late_thread(app->broker, clock_monotonic_us()) : NULL;
+
+        if (name && app->late != name)
+                log_error(NULL, "broker: its thread for the %s is stuck; the watchdog is not fed", name);
+        if (name)
+                app->late = name;
+        return name != NULL;
+}
+
 static bool app_is_alive(void *user)
 {
         struct app *app = user;
@@ -57,11 +70,13 @@ static bool app_is_alive(void *user)
                         return false;
         }
         for (struct app_link *l = app->links; l; l = l->next) {
-                if (!l->is_ending && !l->is_waiting &&
+                if (!l->is_ending && !l->is_waiting && l->index != GATEWAY_LINK_LOCAL &&
                     app_is_late(app, link_mosquitto_heartbeat(l->link), "link",
                                 app->conf->links[l->index].name))
                         return false;
         }
+        if (app_broker_is_late(app))
+                return false;
         app->late = "";
         return true;
 }
@@ -108,6 +123,12 @@ static int app_init(struct app *app)
         r = buses_start(app);
         if (r < 0)
                 return r;
+        r = loop_take_sockets(&app->sockets, &app->n_sockets);
+        if (r < 0)
+                return r;
+        r = app->conf->broker.on ? app_broker_start(app) : 0;
+        if (r < 0)
+                return r;
         r = links_start(app);
         if (r < 0)
                 return r;
@@ -118,6 +139,8 @@ static void app_done(struct app *app)
 {
         buses_free(app);
         links_free(app);
+        app_broker_free(app);
+        loop_sockets_free(app->sockets, app->n_sockets);
         app->gateway = gateway_free(app->gateway);
         for (size_t i = 0; i < ARRAY_SIZE(app->signals); i++)
                 app->signals[i] = loop_signal_free(app->signals[i]);
@@ -148,12 +171,8 @@ static void app_greet(const struct app *app)
                 n_devices += conf->buses[i].n_devices;
         log_info(NULL, "mbgated %s: %s: %zu bus(es), %zu device(s), %zu point(s), %zu link(s)",
                  MBGATE_VERSION, conf->file, conf->n_buses, n_devices, conf->n_points, conf->n_links);
-        if (conf->broker.on)
-                log_warn(NULL,
-                         "broker: this version has no embedded broker: the group \"broker\" has no effect; "
-                         "add a link to an external one");
-        if (conf->n_links == 0)
-                log_warn(NULL, "no link is configured: values go nowhere");
+        if (conf->n_links == 0 && !conf->broker.on)
+                log_warn(NULL, "neither a link nor the broker is configured: values go nowhere");
 }
 
 int app_run(const struct options *options, struct conf *conf)

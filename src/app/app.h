@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "mbgate/broker/broker.h"
 #include "mbgate/bus/worker.h"
 #include "mbgate/client/link_mosquitto.h"
 #include "mbgate/config/load.h"
@@ -39,7 +40,7 @@ struct app_bus {
 
 struct app_link {
         struct app *app;
-        uint32_t index; /* in conf->links */
+        uint32_t index; /* in conf->links; GATEWAY_LINK_LOCAL: to the embedded broker */
         struct link *link;
         bool is_online;
         bool is_ending;
@@ -52,6 +53,7 @@ enum app_phase {
         APP_RUNNING,
         APP_ENDING_BUSES,
         APP_ENDING_LINKS,
+        APP_ENDING_BROKER,
 };
 
 struct app {
@@ -59,7 +61,13 @@ struct app {
         struct conf *conf;
         struct loop *loop;
         struct gateway *gateway;
-        struct app_bus *buses; /* those of conf, in order, and behind them what is ending */
+        struct loop_socket *sockets; /* that the service manager opened */
+        size_t n_sockets;
+        struct broker *broker;       /* NULL: none runs */
+        uint64_t broker_deadline_us; /* it is ending: what its clients have not taken until then is lost; 0:
+                                        it is not */
+        bool broker_is_leaving;      /* and its clients were told */
+        struct app_bus *buses;       /* those of conf, in order, and behind them what is ending */
         struct app_link *links;
         struct loop_signal *signals[3];
         struct loop_timer *reap;
@@ -95,6 +103,33 @@ MUST_CHECK int links_reconfigure(struct app *app, struct conf *old, struct conf 
 void links_stop(struct app *app, uint64_t deadline_us);
 bool links_reap(struct app *app);
 void links_free(struct app *app);
+
+/* Tells the embedded broker of all of them. */
+void links_tell_states(const struct app *app);
+
+/* Whether one to the embedded broker is left. */
+bool links_have_local(const struct app *app);
+
+/*
+ * broker.c: the embedded broker. It is started where the configuration has one; −errno: it is not there, and
+ * the log says why.
+ */
+MUST_CHECK int app_broker_start(struct app *app);
+
+/* Goes over to `new`. Before all else of a reload: −errno: nothing has changed. Otherwise 0 or
+ * BROKER_PARTLY. */
+MUST_CHECK int app_broker_reconfigure(struct app *app, struct conf *new);
+
+/* Begins, or ends, what the configuration in force has or has not. −errno. */
+MUST_CHECK int app_broker_follow(struct app *app);
+
+/* Its links must end too: then its clients are told, and it is freed when they have gone or at the deadline.
+ */
+void app_broker_end(struct app *app, uint64_t deadline_us);
+
+/* True while it is ending. */
+bool app_broker_reap(struct app *app);
+void app_broker_free(struct app *app);
 
 /* reload.c: SIGHUP. */
 void app_reload(struct app *app);

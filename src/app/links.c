@@ -4,11 +4,25 @@
 #include <string.h>
 
 #include "mbgate/base/clock.h"
+#include "mbgate/broker/link_local.h"
 
 #include "app.h"
 
 /* How long a link that a reload replaces may drain. */
 #define LINK_REPLACE_DRAIN_US (2 * USEC_PER_SEC)
+
+/* In the embedded broker's $SYS, where bridges are told of. */
+static void link_tell_state(const struct app_link *l, const char *state)
+{
+        if (l->app->broker && l->index != GATEWAY_LINK_LOCAL)
+                broker_tell_link(l->app->broker, l->link->name, state);
+}
+
+void links_tell_states(const struct app *app)
+{
+        for (const struct app_link *l = app->links; l; l = l->next)
+                link_tell_state(l, l->is_online ? "1" : "0");
+}
 
 static void link_on_event(void *user, struct link *link, const struct link_event *event)
 {
@@ -20,6 +34,7 @@ static void link_on_event(void *user, struct link *link, const struct link_event
         }
         if (event->kind == LINK_ONLINE || event->kind == LINK_AWAY) {
                 l->is_online = event->kind == LINK_ONLINE;
+                link_tell_state(l, l->is_online ? "1" : "0");
                 app_notify_status(l->app, "");
         }
         if (!l->is_ending || l->app->phase != APP_RUNNING)
@@ -36,30 +51,42 @@ static struct app_link *app_link_free(struct app_link *l)
 }
 DEFINE_CLEANUP(struct app_link *, app_link_free)
 
+static int app_link_connect(struct app_link *l, struct conf *conf)
+{
+        const struct link_local_init local = {
+                .broker = l->app->broker,
+                .on_event = link_on_event,
+                .user = l,
+        };
+        struct link_mosquitto_init external = {
+                .conf = conf,
+                .link = l->index,
+                .on_event = link_on_event,
+                .user = l,
+        };
+        int r;
+
+        if (l->index == GATEWAY_LINK_LOCAL)
+                return link_local_new(&local, &l->link);
+        r = gateway_will_new(conf, &external.will);
+        if (r < 0)
+                return r;
+        r = link_mosquitto_new(l->app->loop, &external, &l->link);
+        (void)message_unref(external.will);
+        return r;
+}
+
 static int app_link_new(struct app *app, struct conf *conf, uint32_t index, struct app_link **ret)
 {
         CLEANUP(app_link_freep)
         struct app_link *l = calloc(1, sizeof(*l));
-        CLEANUP(message_unrefp)
-        struct message *will = NULL;
         int r;
 
         if (!l)
                 return -ENOMEM;
         l->app = app;
         l->index = index;
-        r = gateway_will_new(conf, &will);
-        if (r < 0)
-                return r;
-        r = link_mosquitto_new(app->loop,
-                               &(struct link_mosquitto_init){
-                                       .conf = conf,
-                                       .link = index,
-                                       .will = will,
-                                       .on_event = link_on_event,
-                                       .user = l,
-                               },
-                               &l->link);
+        r = app_link_connect(l, conf);
         if (r < 0)
                 return r;
         *ret = TAKE(l);
@@ -77,13 +104,23 @@ static int app_link_start(struct app_link *l)
         return link_start(l->link);
 }
 
+/* The links of a configuration by number: the first is that to the embedded broker, if it runs. */
+static bool links_index(const struct app *app, const struct conf *conf, uint32_t number, uint32_t *ret_index)
+{
+        bool has_local = app->broker && !app->broker_deadline_us;
+
+        *ret_index = has_local && number == 0 ? GATEWAY_LINK_LOCAL : number - has_local;
+        return *ret_index == GATEWAY_LINK_LOCAL || *ret_index < conf->n_links;
+}
+
 int links_start(struct app *app)
 {
         struct app_link **end = &app->links;
-        int r;
+        uint32_t index;
 
-        for (uint32_t i = 0; i < app->conf->n_links; i++) {
-                r = app_link_new(app, app->conf, i, end);
+        for (uint32_t i = 0; links_index(app, app->conf, i, &index); i++) {
+                int r = app_link_new(app, app->conf, index, end);
+
                 if (r < 0)
                         return r;
                 r = app_link_start(*end);
@@ -94,10 +131,15 @@ int links_start(struct app *app)
         return 0;
 }
 
-static struct app_link *link_by_name(struct app *app, const char *name)
+/* The one that stands for the link of a configuration now; NULL: none. */
+static struct app_link *link_find(struct app *app, const struct conf *conf, uint32_t index)
 {
         for (struct app_link *l = app->links; l; l = l->next) {
-                if (!l->is_ending && strcmp(l->link->name, name) == 0)
+                bool is_local = l->index == GATEWAY_LINK_LOCAL;
+
+                if (l->is_ending || is_local != (index == GATEWAY_LINK_LOCAL))
+                        continue;
+                if (is_local || strcmp(l->link->name, conf->links[index].name) == 0)
                         return l;
         }
         return NULL;
@@ -120,15 +162,18 @@ static void app_link_end(struct app_link *l, uint64_t deadline_us)
 static bool link_needs_new(const struct conf *old, uint32_t old_index, const struct conf *new,
                            uint32_t new_index)
 {
-        return conf_compare_link(&old->links[old_index], &new->links[new_index]) == CONF_REPLACE ||
-               strcmp(old->gateway.status_topic, new->gateway.status_topic) != 0;
+        if (strcmp(old->gateway.status_topic, new->gateway.status_topic) != 0)
+                return true;
+        if (new_index == GATEWAY_LINK_LOCAL)
+                return strcmp(old->broker.prefix, new->broker.prefix) != 0;
+        return conf_compare_link(&old->links[old_index], &new->links[new_index]) == CONF_REPLACE;
 }
 
 /* A link of the new configuration: the one that is there, or a new one, which waits for its predecessor. */
 static int app_link_take_over(struct app *app, struct conf *old, struct conf *new, uint32_t i,
                               struct app_link **ret)
 {
-        struct app_link *l = link_by_name(app, new->links[i].name);
+        struct app_link *l = link_find(app, new, i);
         bool had_one = l != NULL;
         int r;
 
@@ -160,12 +205,13 @@ static void app_link_take_out(struct app *app, const struct app_link *l)
 int links_reconfigure(struct app *app, struct conf *old, struct conf *new)
 {
         struct app_link *list = NULL, **end = &list;
+        uint32_t index;
         int r = 0;
 
-        for (uint32_t i = 0; r == 0 && i < new->n_links; i++) {
+        for (uint32_t i = 0; r == 0 && links_index(app, new, i, &index); i++) {
                 struct app_link *l = NULL;
 
-                r = app_link_take_over(app, old, new, i, &l);
+                r = app_link_take_over(app, old, new, index, &l);
                 if (!l)
                         break;
                 app_link_take_out(app, l);
@@ -181,6 +227,15 @@ int links_reconfigure(struct app *app, struct conf *old, struct conf *new)
         *end = app->links;
         app->links = list;
         return r;
+}
+
+bool links_have_local(const struct app *app)
+{
+        for (const struct app_link *l = app->links; l; l = l->next) {
+                if (l->index == GATEWAY_LINK_LOCAL)
+                        return true;
+        }
+        return false;
 }
 
 void links_stop(struct app *app, uint64_t deadline_us)
@@ -210,6 +265,7 @@ bool links_reap(struct app *app)
                 if (app->phase != APP_RUNNING && !l->is_waiting)
                         gateway_remove_link(app->gateway, l->link);
                 *at = l->next;
+                link_tell_state(l, "");
                 app_link_free(l);
         }
         if (link_any_ending(app))
@@ -218,8 +274,7 @@ bool links_reap(struct app *app)
                 int r = l->is_waiting ? app_link_start(l) : 0;
 
                 if (r < 0)
-                        log_error(NULL, "link %s: cannot start: %s", app->conf->links[l->index].name,
-                                  strerror(-r));
+                        log_error(NULL, "link %s: cannot start: %s", l->link->name, strerror(-r));
         }
         return false;
 }

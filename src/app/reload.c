@@ -38,8 +38,13 @@ static int reload_load(struct app *app, struct conf **ret_conf)
 static int reload_apply(struct app *app, struct conf *new)
 {
         struct conf *old = app->conf;
-        int r;
+        int r, broker;
 
+        broker = app_broker_reconfigure(app, new);
+        if (broker < 0) {
+                conf_unref(new);
+                return broker;
+        }
         /* Commands for buses that go away must be answered under the old configuration. */
         for (uint32_t i = 0; i < old->n_buses; i++)
                 gateway_set_bus(app->gateway, i, NULL);
@@ -51,10 +56,12 @@ static int reload_apply(struct app *app, struct conf *new)
         }
         app->conf = new;
         r = buses_reconfigure(app, old, new);
+        if (app_broker_follow(app) < 0)
+                broker = BROKER_PARTLY;
         if (r == 0)
                 r = links_reconfigure(app, old, new);
         conf_unref(old);
-        return r;
+        return r < 0 ? r : broker;
 }
 
 void app_reload(struct app *app)
@@ -72,8 +79,13 @@ void app_reload(struct app *app)
                 return;
         }
         r = reload_apply(app, conf_ref(new));
+        app->has_old_conf = app->conf != new;
         if (r < 0)
-                log_error(&(struct log_fields){ .error = -r }, "reload: %s", strerror(-r));
+                log_error(&(struct log_fields){ .error = -r }, "reload: %s%s",
+                          app->has_old_conf ? "not taken over, the running configuration stays: " : "",
+                          strerror(-r));
+        else if (r == BROKER_PARTLY)
+                log_error(NULL, "%s: taken over, but not all of the broker", app->options->config_file);
         else
                 log_info(NULL, "%s: taken over", app->options->config_file);
         if (!app->options->has_log_level && log_level_parse(app->conf->gateway.log_level, &level) == 0)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- *   running ──app_stop──► ending buses ──threads ended──► offline published, ending links ──stopped──► exit
- *                              │                                      │
- *                              └── 5 s: say what hangs, leave with 70 ┘
+ *   running ──app_stop──► ending buses ──threads ended──► offline published, ending links ──stopped─┐
+ *                              │                                      │                             ▼
+ *                              └── 5 s: say what hangs, leave with 70 ┴── ending broker: its clients are told
+ *                                                                                                   │
+ *                                                              exit ◄── gone: what lasts is written ┘
  */
 #include <sysexits.h>
 #include <unistd.h>
@@ -11,8 +13,9 @@
 
 #include "app.h"
 
-#define STOP_DRAIN_US (2 * USEC_PER_SEC)
-#define STOP_GUARD_US (5 * USEC_PER_SEC)
+#define STOP_DRAIN_US  (2 * USEC_PER_SEC)
+#define STOP_BROKER_US (1 * USEC_PER_SEC)
+#define STOP_GUARD_US  (5 * USEC_PER_SEC)
 
 static void stop_name_what_hangs(const struct app *app)
 {
@@ -24,6 +27,8 @@ static void stop_name_what_hangs(const struct app *app)
                 if (!l->is_waiting)
                         log_error(NULL, "link %s: does not stop; leaving it", l->link->name);
         }
+        if (app->phase == APP_ENDING_BROKER)
+                log_error(NULL, "broker: does not end; leaving it");
 }
 
 static void stop_on_guard(void *user, uint64_t now_us)
@@ -58,6 +63,10 @@ void app_stop_continue(struct app *app)
                 links_stop(app, now_us + STOP_DRAIN_US);
         }
         if (app->phase == APP_ENDING_LINKS && !app->links) {
+                app->phase = APP_ENDING_BROKER;
+                app_broker_end(app, now_us + STOP_BROKER_US);
+        }
+        if (app->phase == APP_ENDING_BROKER && !app_broker_reap(app)) {
                 log_info(NULL, "stopped");
                 loop_exit(app->loop, EX_OK);
                 return;

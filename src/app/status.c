@@ -24,12 +24,15 @@ static void status_add_links(struct buf *b, const struct app *app)
         size_t n_links = 0, n_online = 0;
 
         for (const struct app_link *l = app->links; l; l = l->next) {
-                if (l->is_ending)
+                if (l->is_ending || l->index == GATEWAY_LINK_LOCAL)
                         continue;
                 n_links++;
                 n_online += l->is_online;
         }
-        buf_printf(b, ", %zu of %zu links online", n_online, n_links);
+        if (n_links > 0 || !app->broker)
+                buf_printf(b, ", %zu of %zu links online", n_online, n_links);
+        if (app->broker)
+                buf_append(b, ", broker running");
 }
 
 void app_notify_status(struct app *app, const char *prefix)
