@@ -17,11 +17,11 @@ except ImportError:  # before 3.7
 OLD_PYMODBUS = "slave" not in inspect.signature(ModbusTcpClient.mask_write_register).parameters
 
 
-def mqtt_client(version, client_id=""):
+def mqtt_client(version, client_id="", transport="tcp"):
     """Callbacks take what comes, since MQTT 3.1.1 and paho 1 pass less than MQTT 5 and paho 2."""
     if hasattr(paho, "CallbackAPIVersion"):
-        return paho.Client(paho.CallbackAPIVersion.VERSION2, client_id, protocol=version)
-    return paho.Client(client_id, protocol=version)
+        return paho.Client(paho.CallbackAPIVersion.VERSION2, client_id, protocol=version, transport=transport)
+    return paho.Client(client_id, protocol=version, transport=transport)
 
 
 class NoReply:

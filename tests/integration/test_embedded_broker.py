@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The embedded broker as a part of the program: one board is a whole system. What MQTT itself demands is in tests/broker."""
 
+import hashlib
 import json
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -13,6 +15,7 @@ import pytest
 
 import compat
 import harness
+import test_tls
 
 paho = harness.paho
 
@@ -52,11 +55,13 @@ def passwd(folder, *users):
 class Client:
     """A paho client that connects once and tells how it went."""
 
-    def __init__(self, port, user=None, password=None, client_id="", clean=True):
+    def __init__(self, port, user=None, password=None, client_id="", tls=None, websocket=False):
         self.messages = []
         self.changed = threading.Condition()
         self.code = self.end = None
-        self.client = compat.mqtt_client(paho.MQTTv5, client_id)
+        self.client = compat.mqtt_client(paho.MQTTv5, client_id, "websockets" if websocket else "tcp")
+        if tls:
+            self.client.tls_set(**tls)
         if user:
             self.client.username_pw_set(user, password)
         self.client.on_connect = lambda _c, _u, _f, code, *_: self._set("code", code)
@@ -64,7 +69,7 @@ class Client:
         self.client.on_message = self._on_message
         self.client.on_subscribe = lambda _c, _u, _mid, codes, *_: self._set("granted", codes)
         self.granted = None
-        self.client.connect("127.0.0.1", port, clean_start=clean)
+        self.client.connect("127.0.0.1", port)
         self.client.loop_start()
         self._wait(lambda: self.code is not None or self.end is not None, "CONNACK")
 
@@ -318,6 +323,50 @@ def test_sys(start, port, new_client):
     assert all(m.text.endswith(" seconds") for m in client.messages if m.topic == "$SYS/broker/uptime")
 
 
+def served_certificate(port):
+    """The serial number of what the port shows now."""
+    with socket.create_connection(("127.0.0.1", port)) as s:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with context.wrap_socket(s) as t:
+            return hashlib.sha256(t.getpeercert(True)).hexdigest()
+
+
+def test_tls_and_websocket_and_a_renewed_certificate(folder, port, start_gateway, new_client):
+    test_tls.make_ca(folder, "ca")
+    test_tls.make_certificate(folder, "server", "DNS:localhost,IP:127.0.0.1")
+    test_tls.make_certificate(folder, "alice", "DNS:alice")
+    web = harness.free_port()
+    group = f'cert_file = "{folder}/server.pem"; key_file = "{folder}/server.key"'
+    users = f'ca_file = "{folder}/ca.pem"; require_certificate = true; certificate_is_user = true;'
+    text = f"""broker = {{ store_directory = ""; sys_interval_s = 1; anonymous = true; listeners = (
+        {{ port = {port}; tls = {{ {group}; {users} }}; }},
+        {{ port = {web}; protocol = "websocket"; tls = {{ {group}; }}; }} ); }};"""
+    gateway = start_gateway(text)
+    trust = {"ca_certs": str(folder / "ca.pem")}
+    own = {**trust, "certfile": str(folder / "alice.pem"), "keyfile": str(folder / "alice.key")}
+    alice, page = new_client(port, tls=own), new_client(web, tls=trust, websocket=True)
+    assert alice.is_in() and page.is_in()
+    page.subscribe("#")
+    alice.client.publish("a", "x" * 100000, 1).wait_for_publish(harness.LIMIT)
+    page.wait("a", "x" * 100000)
+    page.subscribe("$SYS/broker/clients/list")
+    harness.wait_until(lambda: any('"user":"alice"' in m.text for m in page.messages), "alice is who her certificate says")
+    old = served_certificate(web)
+    test_tls.make_certificate(folder, "server", "DNS:localhost,IP:127.0.0.1")
+    gateway.reload(text)
+    assert served_certificate(web) != old
+    alice.client.publish("a", "still", 1).wait_for_publish(harness.LIMIT)
+    page.wait("a", "still")
+    # One that cannot be used: the old one goes on.
+    now = served_certificate(web)
+    (folder / "server.pem").write_text("nonsense")
+    gateway.reload(text)
+    gateway.wait_line(r"server\.pem")
+    assert served_certificate(web) == now
+    assert alice.end is None and page.end is None
+
+
 def test_socket_of_the_service_manager(folder, port):
     config = folder / "mbgated.conf"
     config.write_text('broker = { anonymous = true; store_directory = ""; listeners = ( { address = "systemd:mqtt"; } ); };\n')
@@ -336,15 +385,13 @@ def test_socket_of_the_service_manager(folder, port):
         process.kill()
 
 
+@pytest.mark.skipif(not (harness.SOURCE / "src" / "store").is_dir(), reason="nothing is stored yet")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_what_outlives_the_program(folder, port, new_gateway, new_client, how):
     store = folder / "store"
     store.mkdir()
     text = f'broker = {{ listeners = ( {{ port = {port}; }} ); store_directory = "{store}"; durability = "sync"; }};\n'
     gateway = new_gateway(text).start()
-    away = Client(port, client_id="away", clean=True)
-    away.client.disconnect()
-    away.client.loop_stop()
     properties = harness.Properties(harness.PacketTypes.CONNECT)
     properties.SessionExpiryInterval = 3600
     keeper = compat.mqtt_client(paho.MQTTv5, "keeper")
