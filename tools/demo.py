@@ -3,7 +3,6 @@
 
 import argparse
 import ctypes
-import getpass
 import json
 import pathlib
 import queue
@@ -75,28 +74,23 @@ class Demo:
                 raise Failed(f"{name} does not work: {what}\n{self.log_of(name)}")
             time.sleep(0.02)
 
-    def start_broker(self):
-        self.port = free_port()
-        file = self.folder / "mosquitto.conf"
-        file.write_text(f"user {getpass.getuser()}\nlistener {self.port} 127.0.0.1\nallow_anonymous true\n")
-        program = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-        child = self.start("mosquitto", program or "mosquitto", "-c", file)
-
-        def listens():
-            with socket.socket() as s:
-                return s.connect_ex(("127.0.0.1", self.port)) == 0
-        self.wait_for(listens, child, "mosquitto", f"nobody listens on port {self.port}")
-
     def write_configuration(self):
-        """etc/examples/sensor.conf with our line and our broker."""
+        """etc/examples/sensor.conf with our line, and with ports and a store of our own."""
+        self.port = free_port()
         text = (SOURCE / "etc/examples/sensor.conf").read_text()
-        text, ports = re.subn(r'port = "/dev/[^"]*"', f'port = "{self.folder}/line"', text)
-        text, hosts = re.subn(r'host = "127\.0\.0\.1";', f'host = "127.0.0.1"; port = {self.port};', text)
-        if ports != 1 or hosts != 1:
-            raise Failed("etc/examples/sensor.conf has not one serial port and one broker on 127.0.0.1")
+        text, lines = re.subn(r'port = "/dev/[^"]*"', f'port = "{self.folder}/line"', text)
+        text, ports = re.subn(r"port = 1883;", f"port = {self.port};", text)
+        text, webs = re.subn(r"port = 1884;", f"port = {free_port()};", text)
+        text, brokers = re.subn(r"^broker = \{", f'broker = {{ store_directory = "{self.folder}";', text, flags=re.MULTILINE)
+        if (lines, ports, webs, brokers) != (1, 1, 1, 1):
+            raise Failed("etc/examples/sensor.conf has not one serial port and one broker with ports 1883 and 1884")
         file = self.folder / "mbgated.conf"
         file.write_text(text)
         return file
+
+    def listens(self):
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", self.port)) == 0
 
     def start_listener(self):
         child = self.start("mosquitto_sub", "mosquitto_sub", "-v", "-V", "5", "-h", "127.0.0.1", "-p", self.port, "-t", "#",
@@ -109,14 +103,14 @@ class Demo:
         threading.Thread(target=read, daemon=True).start()
 
     def start_all(self):
-        self.start_broker()
         file = self.write_configuration()
-        self.start_listener()
         sim = self.start("mbsim", BUILD / "tools/mbsim/mbsim", "--set", "modbusgateway.temp=walk 18..25 step 0.1",
                          "--set", "modbusgateway.hum=walk 40..60 step 0.2", "--set", "modbusgateway.led=0",
                          "--set", "modbusgateway.test=-157", file)
         self.wait_for(lambda: "mbsim: ready" in self.log_of("mbsim"), sim, "mbsim", "it did not become ready")
-        self.start("mbgated", BUILD / "src/app/mbgated", "--config", file, "--log-target", "stderr")
+        gateway = self.start("mbgated", BUILD / "src/app/mbgated", "--config", file, "--log-target", "stderr")
+        self.wait_for(self.listens, gateway, "mbgated", f"nobody listens on port {self.port}")
+        self.start_listener()
 
     def publish(self, topic, text):
         print(f"demo: mosquitto_pub -t {topic} -m {text}", flush=True)
@@ -188,7 +182,7 @@ def main():
     demo = Demo(folder)
     try:
         demo.start_all()
-        print(f"demo: mbsim on {folder}/line, mosquitto on 127.0.0.1:{demo.port}, mbgated between them"
+        print(f"demo: mbsim on {folder}/line, mbgated with its broker on 127.0.0.1:{demo.port}"
               + ("" if seconds else "; Ctrl-C ends"), flush=True)
         written, changed = demo.run(seconds)
         missing = demo.missing(written, changed)
