@@ -174,7 +174,7 @@ static void connection_log_end(const struct connection *c)
                 log_info(&b->fields, "broker: client \"%s\" (%s): connection lost", id, c->peer->address);
         else
                 log_info(&b->fields, "broker: client \"%s\" (%s) disconnected: %s", id, c->peer->address,
-                         reason_text(c->doom));
+                         c->stream->reason ? c->stream->reason : reason_text(c->doom));
 }
 
 /* 5.0 clients are told; 3.x servers have no words for it. Refusals of CONNECT: connect.c. */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -15,6 +17,12 @@
 #define HASH_MAX_BYTES EVP_MAX_MD_SIZE /* 64: all of SHA-512 */
 #define HASH_MIN_BYTES 32              /* a shorter one could be met by chance or by patience */
 #define SALT_MAX_BYTES 1024
+
+/* Of lines that we make. */
+#define NEW_ITERATIONS 100000
+#define NEW_SALT_BYTES 12
+
+#define BASE64_BYTES(n) (((n) + 2) / 3 * 4 + 1)
 
 struct entry {
         const char *name;           /* in the text, terminated */
@@ -288,4 +296,33 @@ bool passwd_knows(const struct passwd_file *p, const char *user)
 size_t passwd_n_users(const struct passwd_file *p)
 {
         return p->n;
+}
+
+static bool is_name(const char *user)
+{
+        for (const char *p = user; *p; p++) {
+                if (*p == ':' || (unsigned char)*p < 0x20 || *p == 0x7F)
+                        return false;
+        }
+        return *user && *user != '#' && *user != ' ' && user[strlen(user) - 1] != ' ' &&
+               text_is_mqtt_utf8(user, strlen(user));
+}
+
+int passwd_make_line(const char *user, const void *password, size_t n_password, char *ret_line, size_t size)
+{
+        uint8_t salt[NEW_SALT_BYTES], hash[HASH_MAX_BYTES];
+        char salt_text[BASE64_BYTES(NEW_SALT_BYTES)], hash_text[BASE64_BYTES(HASH_MAX_BYTES)];
+        const struct entry e = {
+                .salt = salt, .n_salt = sizeof(salt), .n_hash = sizeof(hash), .iterations = NEW_ITERATIONS
+        };
+
+        if (!is_name(user))
+                return -EINVAL;
+        if (getrandom(salt, sizeof(salt), 0) != (ssize_t)sizeof(salt) ||
+            !derive(&e, password, n_password, hash))
+                return -EIO;
+        (void)EVP_EncodeBlock((unsigned char *)salt_text, salt, sizeof(salt));
+        (void)EVP_EncodeBlock((unsigned char *)hash_text, hash, sizeof(hash));
+        (void)snprintf(ret_line, size, "%s:$7$%d$%s$%s", user, NEW_ITERATIONS, salt_text, hash_text);
+        return 0;
 }

@@ -1,116 +1,467 @@
 /* SPDX-License-Identifier: MIT */
-/* Placeholder while src/store is being built: nothing outlives the program. */
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "mbgate/base/byteorder.h"
+#include "mbgate/base/clock.h"
 
 #include "broker_private.h"
+#include "persistence_private.h"
 
-int persistence_new(struct broker *b, persistence_committed_fn fn, void *user, struct persistence **r)
+#define STORE_FILE "broker.db"
+
+/* The store's own time of now; 0 when nobody has set the clock. */
+static int64_t wall_now_us(void)
 {
-        (void)b;
-        (void)fn;
-        (void)user;
-        *r = NULL;
-        return 0;
+        return clock_is_synchronised() ? clock_wall_us() : 0;
 }
-struct persistence *persistence_free(struct persistence *p)
+
+/* ---- numbers ---- */
+
+bool persistence_has(const struct persistence *p, uint64_t number)
 {
-        (void)p;
-        return NULL;
+        return !p || !p->is_sync || number <= store_committed(p->store) || store_is_failing(p->store);
 }
-bool persistence_has(const struct persistence *p, uint64_t n)
-{
-        (void)p;
-        (void)n;
-        return true;
-}
+
 uint64_t persistence_last(const struct persistence *p)
 {
-        (void)p;
-        return 0;
+        return p ? store_last(p->store) : 0;
 }
-bool persistence_is_late(struct persistence *p, uint64_t n)
+
+bool persistence_is_late(struct persistence *p, uint64_t now_us)
 {
-        (void)p;
-        (void)n;
-        return false;
+        return p && heartbeat_is_late(store_heartbeat(p->store), now_us);
 }
+
+void persistence_stats(const struct persistence *p, uint64_t *ret_n_messages, uint64_t *ret_n_bytes)
+{
+        *ret_n_messages = p ? HASH_COUNT(p->messages) : 0;
+        *ret_n_bytes = p ? store_file_bytes(p->store) : 0;
+}
+
+/* Under "sync" at the end of the turn, so that all changes of a turn are one commit. */
+static void persistence_arm(struct persistence *p)
+{
+        if (p->is_armed || p->pause_us == CLOCK_NEVER_US)
+                return;
+        p->is_armed = true;
+        loop_timer_set(p->timer, loop_now_us(p->broker->loop) + p->pause_us);
+}
+
+static uint64_t persistence_put(struct persistence *p, enum record_table table, const void *key, size_t n_key,
+                                const void *value, size_t n_value, bool is_new)
+{
+        persistence_arm(p);
+        return store_put(p->store, (uint8_t)table, key, n_key, value, n_value, is_new);
+}
+
+static uint64_t persistence_delete(struct persistence *p, enum record_table table, const void *key,
+                                   size_t n_key)
+{
+        persistence_arm(p);
+        return store_delete(p->store, (uint8_t)table, key, n_key);
+}
+
+/* ---- messages ---- */
+
+static uint64_t persistence_put_message(struct persistence *p, enum record_table table, const void *key,
+                                        size_t n_key, const struct message *m, bool is_new)
+{
+        size_t n = record_message_bytes(m);
+        CLEANUP(cleanup_free)
+        uint8_t *value = malloc(n);
+
+        if (!value)
+                return 0;
+        record_put_message(value, m, m->expiry_s > 0 ? wall_now_us() : 0);
+        return persistence_put(p, table, key, n_key, value, n, is_new);
+}
+
 uint64_t persistence_retain(struct persistence *p, struct message *m)
 {
-        (void)p;
-        (void)m;
+        if (!p)
+                return 0;
+        if (m->topic[0] == '$')
+                return 0; /* $SYS is made anew */
+        if (m->payload_bytes == 0)
+                return persistence_delete(p, RECORD_RETAINED, m->topic, m->topic_bytes);
+        return persistence_put_message(p, RECORD_RETAINED, m->topic, m->topic_bytes, m, false);
+}
+
+static struct kept_message *persistence_keep_message(struct persistence *p, struct message *m)
+{
+        struct kept_message *kept;
+        uint8_t key[8];
+
+        HASH_FIND_PTR(p->messages, &m, kept);
+        if (kept)
+                return kept;
+        kept = calloc(1, sizeof(*kept));
+        if (!kept)
+                return NULL;
+        kept->message = message_ref(m);
+        kept->number = ++p->last_message;
+        HASH_ADD_PTR(p->messages, message, kept);
+        record_put_u64(key, kept->number);
+        (void)persistence_put_message(p, RECORD_MESSAGE, key, sizeof(key), m, true);
+        return kept;
+}
+
+static void persistence_drop_message(struct persistence *p, struct kept_message *kept)
+{
+        uint8_t key[8];
+
+        record_put_u64(key, kept->number);
+        (void)persistence_delete(p, RECORD_MESSAGE, key, sizeof(key));
+        HASH_DEL(p->messages, kept);
+        (void)message_unref(kept->message);
+        free(kept);
+}
+
+/* ---- items ---- */
+
+struct kept_item *persistence_item(struct persistence *p, uint32_t session, uint64_t number)
+{
+        struct kept_key key = { .session = session, .number = number };
+        struct kept_item *item;
+
+        HASH_FIND(hh, p->items, &key, sizeof(key), item);
+        return item;
+}
+
+int persistence_item_new(struct persistence *p, uint32_t session, uint64_t number,
+                         struct kept_item **ret_item)
+{
+        struct kept_item *item = calloc(1, sizeof(*item));
+
+        if (!item)
+                return -ENOMEM;
+        item->key.session = session;
+        item->key.number = number;
+        HASH_ADD(hh, p->items, key, sizeof(item->key), item);
+        *ret_item = item;
         return 0;
 }
+
+void persistence_item_free(struct persistence *p, struct kept_item *item)
+{
+        HASH_DEL(p->items, item);
+        free(item);
+}
+
+/* Forgets it in the store too, and its message when nobody else waits for that. */
+static void persistence_item_drop(struct persistence *p, struct kept_item *item)
+{
+        uint8_t key[RECORD_KEY_BYTES];
+
+        record_put_item_key(key, item->key.session, item->key.number);
+        (void)persistence_delete(p, RECORD_QUEUED, key, sizeof(key));
+        if (item->state.packet_id != 0)
+                (void)persistence_delete(p, RECORD_STATE, key, sizeof(key));
+        if (item->message && --item->message->n_items == 0)
+                persistence_drop_message(p, item->message);
+        persistence_item_free(p, item);
+}
+
+uint64_t persistence_queued(struct persistence *p, struct session *s, const struct queue_message *m,
+                            uint64_t number)
+{
+        uint8_t key[RECORD_KEY_BYTES], value[RECORD_QUEUED_BYTES];
+        struct kept_message *kept;
+        struct kept_item *item;
+        size_t n;
+
+        if (!p || s->stored == 0)
+                return 0;
+        kept = persistence_keep_message(p, m->message);
+        if (!kept)
+                return 0;
+        if (persistence_item_new(p, s->stored, number, &item) < 0) {
+                if (kept->n_items == 0)
+                        persistence_drop_message(p, kept);
+                return 0;
+        }
+        item->message = kept;
+        kept->n_items++;
+        record_put_item_key(key, s->stored, number);
+        n = record_put_queued(value, kept->number, m->qos, m->retain, m->sub_ids, m->n_sub_ids);
+        return persistence_put(p, RECORD_QUEUED, key, sizeof(key), value, n, true);
+}
+
+static uint64_t persistence_put_state(struct persistence *p, struct kept_item *item,
+                                      struct record_state state)
+{
+        uint8_t key[RECORD_KEY_BYTES], value[RECORD_STATE_BYTES];
+        bool is_new = item->state.packet_id == 0;
+
+        item->state = state;
+        record_put_item_key(key, item->key.session, item->key.number);
+        record_put_state(value, &state);
+        return persistence_put(p, RECORD_STATE, key, sizeof(key), value, sizeof(value), is_new);
+}
+
+uint64_t persistence_sent(struct persistence *p, struct session *s, uint64_t number, uint16_t packet_id)
+{
+        struct kept_item *item = p && s->stored != 0 ? persistence_item(p, s->stored, number) : NULL;
+
+        return item ? persistence_put_state(p, item, (struct record_state){ .packet_id = packet_id }) : 0;
+}
+
+uint64_t persistence_pubrec(struct persistence *p, struct session *s, uint64_t number)
+{
+        struct kept_item *item = p && s->stored != 0 ? persistence_item(p, s->stored, number) : NULL;
+        struct record_state state;
+
+        if (!item || item->state.packet_id == 0)
+                return 0;
+        state = item->state;
+        state.is_released = true;
+        return persistence_put_state(p, item, state);
+}
+
+uint64_t persistence_acked(struct persistence *p, struct session *s, uint64_t number)
+{
+        struct kept_item *item = p && s->stored != 0 ? persistence_item(p, s->stored, number) : NULL;
+
+        if (!item)
+                return 0;
+        persistence_item_drop(p, item);
+        return store_last(p->store);
+}
+
+/* ---- messages from the client ---- */
+
+static void unreleased_key(uint8_t key[6], const struct session *s, uint16_t packet_id)
+{
+        put_be32(key, s->stored);
+        put_be16(key + 4, packet_id);
+}
+
+uint64_t persistence_received(struct persistence *p, struct session *s, uint16_t packet_id)
+{
+        uint8_t key[6];
+
+        if (!p || s->stored == 0)
+                return 0;
+        unreleased_key(key, s, packet_id);
+        return persistence_put(p, RECORD_UNRELEASED, key, sizeof(key), "", 0, true);
+}
+
+uint64_t persistence_released(struct persistence *p, struct session *s, uint16_t packet_id)
+{
+        uint8_t key[6];
+
+        if (!p || s->stored == 0)
+                return 0;
+        unreleased_key(key, s, packet_id);
+        return persistence_delete(p, RECORD_UNRELEASED, key, sizeof(key));
+}
+
+/* ---- sessions ---- */
+
 void persistence_session(struct persistence *p, struct session *s)
 {
-        (void)p;
-        (void)s;
+        struct record_session row = { .expiry_s = s->expiry_s };
+        CLEANUP(cleanup_free)
+        uint8_t *value = NULL;
+        bool is_new = s->stored == 0;
+
+        if (!p || s->local)
+                return;
+        if (s->expiry_s == 0) {
+                persistence_session_end(p, s);
+                return;
+        }
+        if (s->user)
+                row.user = (struct mqtt_bytes){ (const uint8_t *)s->user, strlen(s->user) };
+        value = malloc(32 + row.user.n);
+        if (!value)
+                return;
+        if (is_new)
+                s->stored = ++p->last_session;
+        row.number = s->stored;
+        row.away_us = s->connection ? 0 : wall_now_us();
+        (void)persistence_put(p, RECORD_SESSION, s->id, strlen(s->id), value, record_put_session(value, &row),
+                              is_new);
 }
+
+static void subscription_key(uint8_t *key, const struct session *s, struct mqtt_bytes filter)
+{
+        put_be32(key, s->stored);
+        memcpy(key + 4, filter.data, filter.n);
+}
+
+void persistence_subscribe(struct persistence *p, struct session *s, struct mqtt_bytes filter,
+                           const struct subscription_options *options)
+{
+        struct record_subscription row = {
+                .id = options->id,
+                .qos = options->qos,
+                .no_local = options->no_local,
+                .retain_as_published = options->retain_as_published,
+        };
+        uint8_t value[RECORD_SUBSCRIBED_BYTES];
+        CLEANUP(cleanup_free)
+        uint8_t *key = NULL;
+
+        if (!p || s->stored == 0)
+                return;
+        key = malloc(4 + filter.n);
+        if (!key)
+                return;
+        subscription_key(key, s, filter);
+        record_put_subscription(value, &row);
+        (void)persistence_put(p, RECORD_SUBSCRIPTION, key, 4 + filter.n, value, sizeof(value), false);
+}
+
+void persistence_unsubscribe(struct persistence *p, struct session *s, struct mqtt_bytes filter)
+{
+        CLEANUP(cleanup_free)
+        uint8_t *key = NULL;
+
+        if (!p || s->stored == 0)
+                return;
+        key = malloc(4 + filter.n);
+        if (!key)
+                return;
+        subscription_key(key, s, filter);
+        (void)persistence_delete(p, RECORD_SUBSCRIPTION, key, 4 + filter.n);
+}
+
+static void session_end_filter(void *user, const char *filter, size_t n_filter)
+{
+        struct session *s = user;
+
+        persistence_unsubscribe(s->broker->persistence, s,
+                                (struct mqtt_bytes){ (const uint8_t *)filter, n_filter });
+}
+
+static void session_end_item(void *user, uint64_t number)
+{
+        struct session *s = user;
+
+        (void)persistence_acked(s->broker->persistence, s, number);
+}
+
+static void session_end_unreleased(void *user, uint16_t packet_id)
+{
+        struct session *s = user;
+
+        (void)persistence_released(s->broker->persistence, s, packet_id);
+}
+
 void persistence_session_end(struct persistence *p, struct session *s)
 {
-        (void)p;
-        (void)s;
+        if (!p || s->stored == 0)
+                return;
+        subscriptions_each(&s->subscriber, session_end_filter, s);
+        if (s->queue)
+                queue_each(s->queue, session_end_item, session_end_unreleased, s);
+        (void)persistence_delete(p, RECORD_SESSION, s->id, strlen(s->id));
+        s->stored = 0;
 }
-void persistence_subscribe(struct persistence *p, struct session *s, struct mqtt_bytes f,
-                           const struct subscription_options *o)
+
+/* ---- the whole ---- */
+
+static void persistence_on_timer(void *user, uint64_t now_us)
 {
-        (void)p;
-        (void)s;
-        (void)f;
-        (void)o;
+        struct persistence *p = user;
+
+        (void)now_us;
+        p->is_armed = false;
+        store_flush(p->store);
+        if (p->is_sync && store_committed(p->store) == store_last(p->store))
+                p->fn(p->user); /* all of it came and went */
 }
-void persistence_unsubscribe(struct persistence *p, struct session *s, struct mqtt_bytes f)
+
+static void persistence_on_io(void *user, int fd, uint32_t events)
 {
-        (void)p;
-        (void)s;
-        (void)f;
+        struct persistence *p = user;
+
+        (void)fd;
+        (void)events;
+        store_take_results(p->store);
+        if (p->is_sync)
+                p->fn(p->user);
+        if (store_has_work(p->store))
+                persistence_arm(p);
 }
-uint64_t persistence_queued(struct persistence *p, struct session *s, const struct queue_message *m,
-                            uint64_t n)
+
+static int persistence_start(struct persistence *p, const struct conf_broker *conf)
 {
-        (void)p;
-        (void)s;
-        (void)m;
-        (void)n;
+        int r;
+
+        p->is_sync = conf->durability == CONF_DURABILITY_SYNC;
+        p->pause_us = conf->durability == CONF_DURABILITY_NONE ? CLOCK_NEVER_US
+                      : p->is_sync                             ? 0
+                                                               : conf->store_interval_ms * USEC_PER_MSEC;
+        r = loop_add_timer(p->broker->loop, persistence_on_timer, p, &p->timer);
+        if (r < 0)
+                return r;
+        return loop_add_io(p->broker->loop, store_fd(p->store), EPOLLIN, persistence_on_io, p, &p->io);
+}
+
+static int persistence_open(struct persistence *p, const struct conf_broker *conf)
+{
+        struct store_init init = {
+                .directory = conf->store_directory,
+                .name = STORE_FILE,
+                .max_bytes = conf->store_max_bytes,
+        };
+        int r = store_new(&init, persistence_take_row, p, &p->store);
+
+        if (r < 0)
+                return r;
+        r = persistence_start(p, conf);
+        if (r < 0)
+                return r;
+        persistence_tidy_up(p);
         return 0;
 }
-uint64_t persistence_sent(struct persistence *p, struct session *s, uint64_t n, uint16_t id)
+
+int persistence_new(struct broker *b, persistence_committed_fn fn, void *user,
+                    struct persistence **ret_persistence)
 {
-        (void)p;
-        (void)s;
-        (void)n;
-        (void)id;
-        return 0;
+        const struct conf_broker *conf = broker_conf(b);
+        struct persistence *p;
+        int r;
+
+        *ret_persistence = NULL;
+        if (!conf->store_directory || conf->store_directory[0] == '\0')
+                return 0;
+        p = calloc(1, sizeof(*p));
+        if (!p)
+                return -ENOMEM;
+        p->broker = b;
+        p->fn = fn;
+        p->user = user;
+        r = persistence_open(p, conf);
+        if (r < 0)
+                (void)persistence_free(p);
+        else
+                *ret_persistence = p;
+        return r == -EINVAL ? 0 : r; /* told: it goes on without */
 }
-uint64_t persistence_pubrec(struct persistence *p, struct session *s, uint64_t n)
+
+struct persistence *persistence_free(struct persistence *p)
 {
-        (void)p;
-        (void)s;
-        (void)n;
-        return 0;
-}
-uint64_t persistence_acked(struct persistence *p, struct session *s, uint64_t n)
-{
-        (void)p;
-        (void)s;
-        (void)n;
-        return 0;
-}
-uint64_t persistence_received(struct persistence *p, struct session *s, uint16_t n)
-{
-        (void)p;
-        (void)s;
-        (void)n;
-        return 0;
-}
-uint64_t persistence_released(struct persistence *p, struct session *s, uint16_t n)
-{
-        (void)p;
-        (void)s;
-        (void)n;
-        return 0;
-}
-void persistence_stats(const struct persistence *p, uint64_t *a, uint64_t *b)
-{
-        (void)p;
-        *a = *b = 0;
+        struct kept_message *m, *next_message;
+        struct kept_item *item, *next_item;
+
+        if (!p)
+                return NULL;
+        p->io = loop_io_free(p->io);
+        p->timer = loop_timer_free(p->timer);
+        p->store = store_free(p->store);
+        HASH_ITER (hh, p->items, item, next_item)
+                persistence_item_free(p, item);
+        HASH_ITER (hh, p->messages, m, next_message) {
+                HASH_DEL(p->messages, m);
+                (void)message_unref(m->message);
+                free(m);
+        }
+        free(p);
+        return NULL;
 }

@@ -503,3 +503,14 @@ struct queue_counts queue_counts(const struct queue *q)
 {
         return q->counts;
 }
+
+void queue_each(const struct queue *q, void (*item)(void *user, uint64_t number),
+                void (*unreleased)(void *user, uint16_t packet_id), void *user)
+{
+        for (const struct item *i = q->inflight.first; i; i = i->next)
+                item(user, i->number);
+        for (const struct item *i = q->waiting[1].first; i; i = i->next)
+                item(user, i->number);
+        for (size_t i = 0; i < q->n_unreleased; i++)
+                unreleased(user, q->unreleased[i]);
+}

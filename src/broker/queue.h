@@ -135,6 +135,11 @@ uint64_t queue_number_of(const struct queue *q, uint16_t packet_id);
 MUST_CHECK int queue_restore(struct queue *q, const struct queue_message *m, uint64_t number,
                              uint16_t packet_id, bool is_released);
 
+/* Calls back for each message of QoS 1 and 2 and for each packet id of the client that awaits PUBREL. Neither
+ * may change the queue. */
+void queue_each(const struct queue *q, void (*item)(void *user, uint64_t number),
+                void (*unreleased)(void *user, uint16_t packet_id), void *user);
+
 /* Drops what has expired. Returns how many. Looks at all that waits. */
 size_t queue_expire(struct queue *q, uint64_t now_us);
 

@@ -135,7 +135,7 @@ int session_open(struct broker *b, const struct session_ask *ask, struct session
         s->will = message_unref(s->will);
         s->will_us = s->ends_us = CLOCK_NEVER_US;
         s->expiry_s = ask->expiry_s;
-        if (s->is_stored || s->expiry_s > 0)
+        if (s->stored != 0 || s->expiry_s > 0)
                 persistence_session(b->persistence, s);
         *ret_session = s;
         return r;
@@ -199,7 +199,7 @@ void session_end(struct session *s)
                 connection_doom(c, MQTT_ADMIN_ACTION);
         }
         session_publish_will(s);
-        if (s->is_stored)
+        if (s->stored != 0)
                 persistence_session_end(s->broker->persistence, s);
         session_free(s);
 }
@@ -232,6 +232,27 @@ void session_leave(struct session *s, bool with_will)
                 session_publish_will(s);
         broker_wake_at(b, MBGATE_MIN(s->ends_us, s->will_us));
         persistence_session(b->persistence, s);
+}
+
+int session_restore(struct broker *b, const char *id, const char *user, uint32_t expiry_s, uint64_t away_s,
+                    struct session **ret_session)
+{
+        struct session *s;
+        int r;
+
+        if (session_find(b, id))
+                return -EEXIST;
+        r = session_new(b, id, user, &s);
+        if (r < 0)
+                return r;
+        b->n_away++;
+        s->expiry_s = expiry_s;
+        if (expiry_s != SESSION_NEVER_S)
+                expiry_s -= (uint32_t)MBGATE_MIN(away_s, (uint64_t)expiry_s);
+        s->ends_us = session_after(loop_now_us(b->loop), expiry_s);
+        broker_wake_at(b, s->ends_us);
+        *ret_session = s;
+        return 0;
 }
 
 uint64_t session_tick(struct broker *b, uint64_t now_us)
@@ -331,7 +352,7 @@ int session_enqueue(struct session *s, const struct queue_message *m)
         r = queue_push(q, m, transport_now_us(b->transport));
         b->n_queued_bytes += queue_n_bytes(q) - n_before;
         session_count_drops(s, before);
-        if (r == 0 && m->qos > 0 && s->is_stored)
+        if (r == 0 && m->qos > 0 && s->stored != 0)
                 (void)persistence_queued(b->persistence, s, m, queue_last_number(q));
         return r;
 }

@@ -62,7 +62,7 @@ struct session {
         uint32_t expiry_s;
         uint32_t will_delay_s;
         uint32_t n_dropped; /* messages for it, for want of room */
-        bool is_stored;     /* persistence knows it */
+        uint32_t stored;    /* persistence's number of it; 0: it does not outlive the program */
         session_local_fn local;
         void *local_user;
 };
@@ -101,6 +101,10 @@ uint64_t session_tick(struct broker *b, uint64_t now_us);
 
 /* Ends all; without wills: an orderly stop of the broker. */
 void session_end_all(struct broker *b);
+
+/* A session that the store has kept, away for so long. −ENOMEM, −EEXIST. */
+MUST_CHECK int session_restore(struct broker *b, const char *id, const char *user, uint32_t expiry_s,
+                               uint64_t away_s, struct session **ret_session);
 
 struct session *session_find(struct broker *b, const char *id);
 

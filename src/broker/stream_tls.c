@@ -192,6 +192,10 @@ static int tls_result(struct tls_stream *t, int r)
                 return errno > 0 ? -errno : -ECONNRESET;
         default:
                 t->is_broken = true;
+                if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+                        ERR_clear_error(); /* the peer went without close_notify */
+                        return -ECONNRESET;
+                }
                 t->stream.reason = ssl_complaint();
                 return -EPROTO;
         }

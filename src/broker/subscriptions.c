@@ -511,3 +511,38 @@ void subscriptions_set_limits(struct subscriptions *subs, const struct subscript
         subs->tree.max_nodes = limits->max_nodes;
         subs->tree.max_levels = MBGATE_MIN(limits->max_levels, TOPIC_TREE_LEVELS_MAX);
 }
+
+/* Writes the path to a node before `end`; returns where it begins. */
+static char *node_path(const struct topic_node *node, char *end)
+{
+        bool is_last = true;
+
+        for (; node->parent; node = node->parent) {
+                if (!is_last)
+                        *--end = '/';
+                end -= node->n_level;
+                memcpy(end, node->level, node->n_level);
+                is_last = false;
+        }
+        return end;
+}
+
+void subscriptions_each(const struct subscriber *s,
+                        void (*fn)(void *user, const char *filter, size_t n_filter), void *user)
+{
+        static char text[TOPIC_MAX_BYTES]; /* one thread owns all subscriptions */
+        char *const end = text + sizeof(text);
+
+        for (const struct subscription *sub = s->own; sub; sub = sub->own_next) {
+                char *at = node_path(sub->node, end);
+
+                if (sub->group) {
+                        *--at = '/';
+                        at -= sub->group->n_name;
+                        memcpy(at, sub->group->name, sub->group->n_name);
+                        at -= SHARE_PREFIX_BYTES;
+                        memcpy(at, SHARE_PREFIX, SHARE_PREFIX_BYTES);
+                }
+                fn(user, at, (size_t)(end - at));
+        }
+}

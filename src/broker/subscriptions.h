@@ -118,6 +118,10 @@ size_t subscriptions_total_shared(const struct subscriptions *subs);
  */
 int subscriptions_shared(const char *filter, size_t n_filter, size_t *ret_group_bytes, size_t *ret_filter_at);
 
+/* Calls back with each filter of a subscriber, "$share/GROUP/" included. It may not change them. */
+void subscriptions_each(const struct subscriber *s,
+                        void (*fn)(void *user, const char *filter, size_t n_filter), void *user);
+
 /* What is there already stays, even if it is more. */
 void subscriptions_set_limits(struct subscriptions *subs, const struct subscriptions_limits *limits);
 
