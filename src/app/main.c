@@ -9,6 +9,7 @@
 #include "app.h"
 #include "check_config.h"
 #include "check_files.h"
+#include "hash_password.h"
 #include "journal.h"
 
 static void print_report(const struct conf_report *report)
@@ -56,6 +57,8 @@ int main(int argc, char *argv[])
         case OPTIONS_DONE: return EX_OK;
         case OPTIONS_WRONG: return EX_USAGE;
         }
+        if (options.hash_user)
+                return hash_password(options.hash_user, stdin, stdout, stderr);
         (void)umask(077);
         if (!options.check_config)
                 app_block_signals();

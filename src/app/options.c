@@ -6,6 +6,7 @@
 
 enum {
         OPT_CHECK = 256,
+        OPT_HASH,
         OPT_TEMPLATES,
         OPT_LOG_LEVEL,
         OPT_LOG_TARGET,
@@ -16,6 +17,7 @@ static const struct option long_options[] = {
         { "version", no_argument, NULL, 'V' },
         { "config", required_argument, NULL, 'c' },
         { "check-config", required_argument, NULL, OPT_CHECK },
+        { "hash-password", required_argument, NULL, OPT_HASH },
         { "template-dir", required_argument, NULL, OPT_TEMPLATES },
         { "log-level", required_argument, NULL, OPT_LOG_LEVEL },
         { "log-target", required_argument, NULL, OPT_LOG_TARGET },
@@ -26,12 +28,15 @@ static void print_help(FILE *out)
 {
         (void)fputs("Usage: mbgated [OPTION...] [FILE]\n"
                     "       mbgated --check-config FILE\n"
+                    "       mbgated --hash-password USER >> FILE\n"
                     "\n"
                     "Carries values between Modbus devices and MQTT brokers, until SIGTERM.\n"
                     "\n"
                     "  -c, --config FILE        the configuration; default " MBGATE_CONFIG_FILE "\n"
                     "      --check-config FILE  print every error, or the effective configuration and the\n"
                     "                           load of each line; exit with 0 or 78\n"
+                    "      --hash-password USER ask for a password, and print the line of the broker's\n"
+                    "                           password_file for it\n"
                     "      --template-dir DIR   where device templates are; default\n"
                     "                           " MBGATE_TEMPLATE_DIR "\n"
                     "      --log-level LEVEL    error, warning, notice, info or debug; default: the\n"
@@ -99,6 +104,7 @@ static enum options_result take(struct options *o, int key, const char *argument
         case 'V': return print_version(out);
         case 'c': return set_file(o, argument, err);
         case OPT_CHECK: o->check_config = true; return set_file(o, argument, err);
+        case OPT_HASH: o->hash_user = argument; return OPTIONS_RUN;
         case OPT_TEMPLATES: o->template_dir = argument; return OPTIONS_RUN;
         case OPT_LOG_LEVEL: return set_level(o, argument, err);
         case OPT_LOG_TARGET: return set_target(o, argument, err);

@@ -18,7 +18,8 @@ struct options {
         const char *config_file;
         const char *template_dir; /* NULL: the installed one */
         bool check_config;
-        bool has_log_level; /* goes before the configuration's */
+        const char *hash_user; /* --hash-password; NULL: not asked for */
+        bool has_log_level;    /* goes before the configuration's */
         enum log_level log_level;
         enum log_target log_target;
 };

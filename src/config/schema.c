@@ -408,10 +408,9 @@ const struct schema_key schema_keys[] = {
           .help = "Where it listens, one group each. Without this list, one listener with every default." },
         { BROKER, 0, "password_file", PATH, MEMBER(broker, password_file), .change = ADJUST,
           .example = "\"/etc/mbgate/passwd\"",
-          .help = "Users, in the format of mosquitto_passwd(1); others must not be able to read it: run "
-                  "chmod o-rwx "
-                  "after mosquitto_passwd -c. None: anybody, from this machine only "
-                  "unless anonymous = true says otherwise." },
+          .help = "Users: lines made by mbgated --hash-password or mosquitto_passwd(1). Others must not be "
+                  "able to read it: run chmod o-rwx on it. None: anybody, from this machine only unless "
+                  "anonymous = true says otherwise." },
         { BROKER, 0, "acl_file", PATH, MEMBER(broker, acl_file), .change = ADJUST,
           .example = "\"/etc/mbgate/acl\"",
           .help = "Who may do what, in the format of mosquitto's acl_file. None: everything, but for writing "

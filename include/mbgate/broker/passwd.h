@@ -44,4 +44,15 @@ bool passwd_knows(const struct passwd_file *p, const char *user);
 
 size_t passwd_n_users(const struct passwd_file *p);
 
+/* What a line takes besides the name, its end included. */
+#define PASSWD_LINE_EXTRA_BYTES 128
+
+/*
+ * A line for such a file, "NAME:$7$100000$SALT$HASH" without a newline, with a random salt; takes 0.1 s and
+ * more. `size` ≥ strlen(user) + PASSWD_LINE_EXTRA_BYTES. −EINVAL: the name is empty, or has a ':' or a
+ * control character; −EIO: OpenSSL or the system's random numbers have failed.
+ */
+MUST_CHECK int passwd_make_line(const char *user, const void *password, size_t n_password, char *ret_line,
+                                size_t size);
+
 #endif

@@ -147,9 +147,22 @@ static int free_texts(void **state)
         return 0;
 }
 
+static void test_hash_password(void **state)
+{
+        struct options o;
+
+        (void)state;
+        assert_int_equal(parse("--hash-password alice", &o), OPTIONS_RUN);
+        assert_string_equal(o.hash_user, "alice");
+        assert_int_equal(parse("", &o), OPTIONS_RUN);
+        assert_null(o.hash_user);
+        assert_int_equal(parse("--hash-password", &o), OPTIONS_WRONG);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_hash_password),
                 cmocka_unit_test(test_defaults),
                 cmocka_unit_test(test_file_by_option_or_alone),
                 cmocka_unit_test(test_log_options),

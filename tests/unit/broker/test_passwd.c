@@ -251,9 +251,37 @@ static void test_empty_file_knows_nobody(void **state)
         assert_false(verify(p, "", ""));
 }
 
+static void test_lines_that_we_make(void **state)
+{
+        struct findings findings = { .n = 0 };
+        struct passwd_file *p = NULL;
+        char line[64 + PASSWD_LINE_EXTRA_BYTES], again[sizeof(line)];
+
+        (void)state;
+        assert_int_equal(passwd_make_line("alice", "secret", 6, line, sizeof(line)), 0);
+        assert_int_equal(passwd_make_line("alice", "secret", 6, again, sizeof(again)), 0);
+        assert_string_not_equal(line, again); /* the salt */
+        assert_null(strstr(line, "secret"));
+        assert_int_equal(passwd_parse("made", line, strlen(line), &findings, &p), 0);
+        assert_true(verify(p, "alice", "secret"));
+        assert_false(verify(p, "alice", "Secret"));
+        p = passwd_free(p);
+        assert_int_equal(passwd_make_line("bob", "", 0, line, sizeof(line)), 0);
+        assert_int_equal(passwd_parse("made", line, strlen(line), &findings, &p), 0);
+        assert_true(verify(p, "bob", ""));
+        p = passwd_free(p);
+        assert_int_equal(passwd_make_line("", "x", 1, line, sizeof(line)), -EINVAL);
+        assert_int_equal(passwd_make_line("a:b", "x", 1, line, sizeof(line)), -EINVAL);
+        assert_int_equal(passwd_make_line("a\nb", "x", 1, line, sizeof(line)), -EINVAL);
+        assert_int_equal(passwd_make_line("#a", "x", 1, line, sizeof(line)), -EINVAL);
+        assert_int_equal(passwd_make_line("a ", "x", 1, line, sizeof(line)), -EINVAL);
+        assert_int_equal(passwd_make_line("\xff", "x", 1, line, sizeof(line)), -EINVAL);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_lines_that_we_make),
                 cmocka_unit_test(test_pbkdf2_of_mosquitto_passwd),
                 cmocka_unit_test(test_sha512_of_mosquitto_passwd),
                 cmocka_unit_test(test_mixed_and_upgraded),
