@@ -385,7 +385,6 @@ def test_socket_of_the_service_manager(folder, port):
         process.kill()
 
 
-@pytest.mark.skipif(not (harness.SOURCE / "src" / "store").is_dir(), reason="nothing is stored yet")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_what_outlives_the_program(folder, port, new_gateway, new_client, how):
     store = folder / "store"
