@@ -82,6 +82,22 @@ static uint64_t get_stored_bytes(struct broker *b)
         return retained_n_bytes(b->retained) + b->n_queued_bytes;
 }
 
+static uint64_t get_disk_messages(struct broker *b)
+{
+        uint64_t n_messages, n_bytes;
+
+        persistence_stats(b->persistence, &n_messages, &n_bytes);
+        return n_messages;
+}
+
+static uint64_t get_disk_bytes(struct broker *b)
+{
+        uint64_t n_messages, n_bytes;
+
+        persistence_stats(b->persistence, &n_messages, &n_bytes);
+        return n_bytes;
+}
+
 static uint64_t get_retained(struct broker *b)
 {
         return retained_n_messages(b->retained);
@@ -113,7 +129,7 @@ static uint64_t get_heap_maximum(struct broker *b)
         return maximum;
 }
 
-/* mosquitto's names, without those that it calls deprecated. */
+/* mosquitto's names, and what it has no name for: store/disk, clients/list. */
 static const struct sys_number numbers[] = {
         { "clients/connected", 0, get_connected },
         { "clients/active", 0, get_connected },
@@ -128,6 +144,8 @@ static const struct sys_number numbers[] = {
         { "messages/stored", 0, get_stored },
         { "store/messages/count", 0, get_stored },
         { "store/messages/bytes", 0, get_stored_bytes },
+        { "store/disk/messages", 0, get_disk_messages },
+        { "store/disk/bytes", 0, get_disk_bytes },
         { "publish/messages/received", COUNTER(n_publish_in), NULL },
         { "publish/messages/sent", COUNTER(n_publish_out), NULL },
         { "publish/messages/dropped", COUNTER(n_publish_dropped), NULL },

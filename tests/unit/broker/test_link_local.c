@@ -378,6 +378,8 @@ static void test_sys_has_mosquittos_names(void **state UNUSED)
                 "messages/stored",
                 "store/messages/count",
                 "store/messages/bytes",
+                "store/disk/messages",
+                "store/disk/bytes",
                 "publish/messages/received",
                 "publish/messages/sent",
                 "publish/messages/dropped",
