@@ -421,3 +421,22 @@ def test_what_outlives_the_program(folder, port, new_gateway, new_client, how):
     harness.wait_until(lambda: got == [b"for later"], "what was queued")
     keeper.disconnect()
     keeper.loop_stop()
+
+
+def test_beside_a_link(folder, port, start_broker, start_sim, start_gateway, new_mqtt):
+    """The same values here and at another broker; a command is taken from either; $SYS tells of the link."""
+    other = start_broker()
+    bus = harness.reference_bus(folder / "line", 'baud = 115200; format = "8E1";', interval_ms=100)
+    text = harness.conf(bus, harness.link(other.port, "cloud", 'prefix = "site1/";'))
+    (folder / "sim.conf").write_text(text)
+    start_sim("--set", "modbusgateway.led=0", folder / "sim.conf").wait_ready()
+    start_gateway(text + broker(port))
+    here, there = new_mqtt(port, ("#", "$SYS/broker/connection/#")), new_mqtt(other.port)
+    here.wait("$SYS/broker/connection/cloud/state", "1")
+    here.publish("modbusgateway/led", "3")
+    there.wait("site1/modbusgateway/led/state", "3")
+    there.publish("site1/modbusgateway/led", "4")
+    here.wait("modbusgateway/led/state", "4")
+    at = here.mark()
+    other.kill()
+    here.wait("$SYS/broker/connection/cloud/state", "0", start=at)
