@@ -3,7 +3,7 @@
 #ifndef MBGATE_BROKER_PERSISTENCE_PRIVATE_H
 #define MBGATE_BROKER_PERSISTENCE_PRIVATE_H
 
-#include <uthash.h>
+#include "mbgate/base/hash.h"
 
 #include "mbgate/loop/loop.h"
 #include "mbgate/store/store.h"

@@ -15,8 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <uthash.h>
-
+#include "mbgate/base/hash.h"
 #include "mbgate/base/macros.h"
 #include "mbgate/broker/acl.h"
 #include "mbgate/model/message.h"

@@ -3,7 +3,7 @@
 #ifndef MBGATE_STORE_STORE_PRIVATE_H
 #define MBGATE_STORE_STORE_PRIVATE_H
 
-#include <uthash.h>
+#include "mbgate/base/hash.h"
 
 #include "mbgate/base/mailbox.h"
 #include "mbgate/store/store.h"

@@ -61,8 +61,7 @@ static int read_number(struct database *d, const char *sql, int64_t *ret)
 static int database_prepare(struct database *d)
 {
         static const char *const texts[] = {
-                "INSERT INTO record(kind, key, value, sum) VALUES(?1, ?2, ?3, ?4)"
-                " ON CONFLICT(kind, key) DO UPDATE SET value = ?3, sum = ?4",
+                "REPLACE INTO record(kind, key, value, sum) VALUES(?1, ?2, ?3, ?4)",
                 "DELETE FROM record WHERE kind = ?1 AND key = ?2",
                 "BEGIN IMMEDIATE",
                 "COMMIT",

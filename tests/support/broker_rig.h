@@ -13,7 +13,7 @@
 #include "mbgate/broker/broker.h"
 
 #define RIG_CLIENTS   16
-#define RIG_OUT_BYTES (1024 * 1024)
+#define RIG_OUT_BYTES (64 * 1024)
 
 struct rig_client {
         bool is_used;
