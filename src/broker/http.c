@@ -82,6 +82,24 @@ static const char *list_protocol(struct text list)
         return NULL;
 }
 
+static bool is_base64(char c)
+{
+        return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '+' ||
+               c == '/';
+}
+
+/* Base64 of 16 bytes: 22 digits and two signs that fill. */
+static bool is_key(struct text t)
+{
+        if (t.n != KEY_BYTES || memcmp(t.at + KEY_BYTES - 2, "==", 2) != 0)
+                return false;
+        for (size_t i = 0; i < KEY_BYTES - 2; i++) {
+                if (!is_base64(t.at[i]))
+                        return false;
+        }
+        return true;
+}
+
 static void take_field(struct fields *f, struct text name, struct text value)
 {
         if (is(name, "Host")) {
@@ -92,7 +110,7 @@ static void take_field(struct fields *f, struct text name, struct text value)
         } else if (is(name, "Connection")) {
                 f->connection_upgrades |= list_has(value, "upgrade");
         } else if (is(name, "Sec-WebSocket-Key")) {
-                f->is_broken |= f->has_key || value.n != KEY_BYTES;
+                f->is_broken |= f->has_key || !is_key(value);
                 f->has_key = true;
                 f->key = value;
         } else if (is(name, "Sec-WebSocket-Version")) {
@@ -121,12 +139,24 @@ static bool is_token(struct text t)
         return t.n > 0;
 }
 
+/* No control characters, a lone CR or LF among them, that could make two lines out of one. */
+static bool is_clean(struct text line)
+{
+        for (size_t i = 0; i < line.n; i++) {
+                unsigned char c = (unsigned char)line.at[i];
+
+                if ((c < ' ' && c != '\t') || c == 0x7F)
+                        return false;
+        }
+        return true;
+}
+
 static void take_line(struct fields *f, struct text line)
 {
         const char *colon = memchr(line.at, ':', line.n);
         struct text name;
 
-        if (!colon || memchr(line.at, '\0', line.n)) {
+        if (!colon || !is_clean(line)) {
                 f->is_broken = true;
                 return;
         }
@@ -154,19 +184,20 @@ static void accept_key(struct text key, char ret[ACCEPT_BYTES + 1])
         ret[ACCEPT_BYTES] = '\0';
 }
 
-static void answer_no(struct http_upgrade *u, int status, const char *why)
+static void answer_no(struct http_upgrade *u, int status, const char *why, const char *reason)
 {
         static const char body[] =
                 "This is an MQTT broker: connect by WebSocket with the sub-protocol mqtt.\n";
 
         u->status = status;
+        u->reason = reason;
         u->n_answer = (size_t)snprintf(u->answer, sizeof(u->answer),
                                        "HTTP/1.1 %d %s\r\n"
-                                       "Connection: close\r\n%s"
+                                       "Connection: %sclose\r\n%s"
                                        "Content-Type: text/plain\r\n"
                                        "Content-Length: %zu\r\n"
                                        "\r\n%s",
-                                       status, why,
+                                       status, why, status == 426 ? "Upgrade, " : "",
                                        status == 426   ? "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
                                        : status == 405 ? "Allow: GET\r\n"
                                                        : "",
@@ -192,11 +223,15 @@ static void answer_yes(struct http_upgrade *u, const struct fields *f)
 static void answer_fields(struct http_upgrade *u, const struct fields *f)
 {
         if (f->is_broken || !f->has_host)
-                answer_no(u, 400, "Bad Request");
-        else if (!f->upgrades || !f->connection_upgrades || !f->version_is_13)
-                answer_no(u, 426, "Upgrade Required");
+                answer_no(u, 400, "Bad Request", "WebSocket: the HTTP request is not correct");
+        else if (!f->upgrades || !f->connection_upgrades)
+                answer_no(u, 426, "Upgrade Required", "WebSocket: HTTP without an upgrade");
+        else if (!f->version_is_13)
+                answer_no(u, 426, "Upgrade Required", "WebSocket: another version than 13");
         else if (!f->has_key || !f->protocol)
-                answer_no(u, 400, "Bad Request");
+                answer_no(u, 400, "Bad Request",
+                          f->has_key ? "WebSocket: the sub-protocol \"mqtt\" is not offered"
+                                     : "WebSocket: an upgrade without a key");
         else
                 answer_yes(u, f);
 }
@@ -205,15 +240,27 @@ static void answer_fields(struct http_upgrade *u, const struct fields *f)
 static int request_line_check(struct text line)
 {
         static const char get[] = "GET ", version[] = " HTTP/1.1";
+        const size_t n_get = sizeof(get) - 1, n_version = sizeof(version) - 1;
 
-        if (memchr(line.at, '\0', line.n) || !memchr(line.at, ' ', line.n))
+        if (!is_clean(line) || !memmem(line.at, line.n, " HTTP/", 6))
                 return 400;
-        if (line.n < sizeof(get) - 1 || memcmp(line.at, get, sizeof(get) - 1) != 0)
+        if (line.n < n_get || memcmp(line.at, get, n_get) != 0)
                 return 405;
-        if (line.n < sizeof(get) + sizeof(version) - 1 ||
-            memcmp(line.at + line.n - (sizeof(version) - 1), version, sizeof(version) - 1) != 0)
+        if (line.n < n_version || memcmp(line.at + line.n - n_version, version, n_version) != 0)
                 return 505;
+        if (line.n < n_get + 1 + n_version || memchr(line.at + n_get, ' ', line.n - n_get - n_version))
+                return 400;
         return 0;
+}
+
+static void answer_request_line(struct http_upgrade *u, int status)
+{
+        if (status == 405)
+                answer_no(u, status, "Method Not Allowed", "WebSocket: HTTP with another method than GET");
+        else if (status == 505)
+                answer_no(u, status, "HTTP Version Not Supported", "WebSocket: another HTTP than 1.1");
+        else
+                answer_no(u, status, "Bad Request", "WebSocket: this is no HTTP");
 }
 
 static void answer_request(struct http_upgrade *u, const char *bytes)
@@ -228,10 +275,7 @@ static void answer_request(struct http_upgrade *u, const char *bytes)
                 int status = is_first ? request_line_check(line) : 0;
 
                 if (status != 0) {
-                        answer_no(u, status,
-                                  status == 405   ? "Method Not Allowed"
-                                  : status == 505 ? "HTTP Version Not Supported"
-                                                  : "Bad Request");
+                        answer_request_line(u, status);
                         return;
                 }
                 if (!is_first)
@@ -242,15 +286,22 @@ static void answer_request(struct http_upgrade *u, const char *bytes)
         answer_fields(u, &f);
 }
 
-int http_take_upgrade(const char *bytes, size_t n, struct http_upgrade *ret)
+int http_take_upgrade(const char *bytes, size_t n, size_t n_scanned, struct http_upgrade *ret)
 {
-        const char *end = memmem(bytes, n, "\r\n\r\n", 4);
+        size_t skip = n_scanned > 3 ? n_scanned - 3 : 0;
+        const char *end = memmem(bytes + skip, n - skip, "\r\n\r\n", 4);
 
+        *ret = (struct http_upgrade){ .n_request = n };
+        /* A method has capital letters: MQTT or TLS without WebSocket is not waited for. */
+        if (n > 0 && (bytes[0] < 'A' || bytes[0] > 'Z')) {
+                answer_request_line(ret, 400);
+                return 1;
+        }
         if (!end && n < HTTP_REQUEST_MAX_BYTES)
                 return 0;
-        *ret = (struct http_upgrade){ .n_request = n };
         if (!end || end + 4 > bytes + HTTP_REQUEST_MAX_BYTES) {
-                answer_no(ret, 431, "Request Header Fields Too Large");
+                answer_no(ret, 431, "Request Header Fields Too Large",
+                          "WebSocket: the HTTP request is too long");
                 return 1;
         }
         ret->n_request = (size_t)(end + 4 - bytes);

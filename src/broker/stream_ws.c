@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * WebSocket, server side: the upgrade by http.c, frames by wslay. What comes in binary frames is one stream
- * of bytes, wherever frames begin and end. What goes out is one frame a write; control frames of wslay go
- * between.
+ * WebSocket (RFC 6455), server side: the upgrade by http.c, frames by wslay. What comes in binary frames is
+ * one stream of bytes, wherever frames begin and end (MQTT 5.0 §6). What goes out is one frame a write, with
+ * answers to pings between.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -15,25 +15,38 @@
 
 #include "http.h"
 #include "stream.h"
+#include "stream_backlog.h"
 
-#define FRAME_MAX_BYTES  (32u * 1024)
-#define FRAME_HEAD_BYTES 4
-#define PARTS_MAX        64
-#define CODE_UNSUPPORTED 1003 /* RFC 6455 §7.4.1: data of a kind that we do not take */
+#define FRAME_MAX_BYTES   (64u * 1024 - 1) /* what a length of 16 bits can say */
+#define FRAME_HEAD_BYTES  4
+#define CONTROL_MAX_BYTES 125 /* RFC 6455 §5.5 */
+#define PARTS_MAX         64
+#define REQUEST_BYTES     512  /* at first: what browsers send */
+#define PONGS_MAX_BYTES   4096 /* who pings and does not read gets no more answers than these */
+#define READS_MAX         16   /* without data in them */
+#define FINAL             0x80
 
 struct ws_stream {
         struct stream stream; /* the first member */
         struct stream *inner;
-        wslay_event_context_ptr wslay;
-        char *request; /* the upgrade as far as it has come, then what came behind it; NULL: all is taken */
-        size_t n_request;
-        uint8_t *rest; /* what the inner stream has not taken yet */
-        size_t n_rest, at_rest;
-        uint8_t *into; /* where the bytes of this read go */
-        size_t n_into, size_into;
-        size_t n_raw; /* bytes that this read may still take from the inner stream */
-        int result;   /* of the inner stream, when it gave nothing */
-        bool is_open, is_refused, is_broken, has_shutdown;
+        char *request; /* of the upgrade, as far as it has come; then what came right behind it; NULL: none */
+        uint16_t n_request, size_request, at_request;
+        uint16_t n_scanned; /* of the request: so far there is no end in it */
+        bool is_open;       /* the upgrade is done */
+        bool is_refused;    /* it has been refused, or a frame was wrong: nothing comes or goes any more */
+        bool has_closed;    /* the peer sent its close frame */
+        bool has_sent_close;
+        bool has_shutdown; /* asked for */
+        bool is_shut;      /* the stream below too */
+        bool is_in_frame, is_in_message;
+        uint8_t n_control;
+        wslay_frame_context_ptr wslay; /* NULL: between frames, nothing of the next one is here */
+        size_t n_held;                 /* bytes that wslay has and has not given */
+        uint64_t n_left;               /* of the payload of the frame that is coming */
+        const uint8_t *raw;            /* of this read, for wslay */
+        size_t n_raw;
+        struct stream_backlog backlog;
+        uint8_t control[CONTROL_MAX_BYTES]; /* payload of the control frame that is coming */
 };
 
 static struct ws_stream *of(struct stream *s)
@@ -46,240 +59,13 @@ static const struct ws_stream *of_const(const struct stream *s)
         return (const struct ws_stream *)(const void *)s;
 }
 
-/* ---- bytes that wait inside ---- */
+/* ---- out ---- */
 
-static int rest_send(struct ws_stream *w)
+/* RFC 6455 §5.2: final, not masked. */
+static size_t frame_head(uint8_t head[FRAME_HEAD_BYTES], uint8_t opcode, size_t n)
 {
-        while (w->n_rest > 0) {
-                struct iovec part = { .iov_base = w->rest + w->at_rest, .iov_len = w->n_rest };
-                ssize_t n = stream_write(w->inner, &part, 1);
-
-                if (n < 0)
-                        return (int)n;
-                w->at_rest += (size_t)n;
-                w->n_rest -= (size_t)n;
-        }
-        free(w->rest);
-        w->rest = NULL;
-        w->at_rest = 0;
-        return 0;
-}
-
-/* Keeps what lies behind the first `n_sent` bytes of the parts. */
-static int rest_keep(struct ws_stream *w, const struct iovec *parts, size_t n_parts, size_t n_sent)
-{
-        size_t n_total = 0;
-
-        for (size_t i = 0; i < n_parts; i++)
-                n_total += parts[i].iov_len;
-        if (n_sent == n_total)
-                return 0;
-        w->rest = malloc(n_total - n_sent);
-        if (!w->rest)
-                return -ENOMEM;
-        for (size_t i = 0; i < n_parts; i++) {
-                size_t skip = MBGATE_MIN(n_sent, parts[i].iov_len);
-
-                memcpy(w->rest + w->n_rest, (const uint8_t *)parts[i].iov_base + skip,
-                       parts[i].iov_len - skip);
-                w->n_rest += parts[i].iov_len - skip;
-                n_sent -= skip;
-        }
-        return 0;
-}
-
-/* All of it, now or later. 0; −errno. */
-static int put(struct ws_stream *w, const struct iovec *parts, size_t n_parts)
-{
-        ssize_t n = stream_write(w->inner, parts, n_parts);
-
-        if (n < 0 && n != -EAGAIN)
-                return (int)n;
-        return rest_keep(w, parts, n_parts, n < 0 ? 0 : (size_t)n);
-}
-
-/* ---- wslay's callbacks ---- */
-
-/* What came in one piece with the upgrade. */
-static size_t take_early(struct ws_stream *w, uint8_t *bytes, size_t n)
-{
-        n = MBGATE_MIN(n, w->n_request);
-        memcpy(bytes, w->request, n);
-        w->n_request -= n;
-        memmove(w->request, w->request + n, w->n_request);
-        if (w->n_request == 0) {
-                free(w->request);
-                w->request = NULL;
-        }
-        return n;
-}
-
-static ssize_t on_recv(wslay_event_context_ptr wslay, uint8_t *bytes, size_t n, int flags, void *user)
-{
-        struct ws_stream *w = user;
-        ssize_t r;
-
-        (void)flags;
-        n = MBGATE_MIN(n, w->n_raw);
-        if (n > 0 && w->request)
-                r = (ssize_t)take_early(w, bytes, n);
-        else
-                r = n > 0 ? stream_read(w->inner, bytes, n) : -EAGAIN;
-        if (r > 0) {
-                w->n_raw -= (size_t)r;
-                return r;
-        }
-        w->result = (int)r;
-        wslay_event_set_error(wslay, r == -EAGAIN ? WSLAY_ERR_WOULDBLOCK : WSLAY_ERR_CALLBACK_FAILURE);
-        return -1;
-}
-
-static ssize_t on_send(wslay_event_context_ptr wslay, const uint8_t *bytes, size_t n, int flags, void *user)
-{
-        struct ws_stream *w = user;
-        struct iovec part = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = n };
-        ssize_t r = w->n_rest > 0 ? -EAGAIN : stream_write(w->inner, &part, 1);
-
-        (void)flags;
-        if (r >= 0)
-                return r;
-        wslay_event_set_error(wslay, r == -EAGAIN ? WSLAY_ERR_WOULDBLOCK : WSLAY_ERR_CALLBACK_FAILURE);
-        return -1;
-}
-
-/* MQTT 5.0 §6: binary frames only. */
-static void on_frame_start(wslay_event_context_ptr wslay,
-                           const struct wslay_event_on_frame_recv_start_arg *arg, void *user)
-{
-        struct ws_stream *w = user;
-
-        if (arg->opcode != WSLAY_TEXT_FRAME)
-                return;
-        w->stream.reason = "WebSocket: a text frame";
-        (void)wslay_event_queue_close(wslay, CODE_UNSUPPORTED, NULL, 0);
-        wslay_event_shutdown_read(wslay);
-}
-
-static void on_frame_chunk(wslay_event_context_ptr wslay,
-                           const struct wslay_event_on_frame_recv_chunk_arg *arg, void *user)
-{
-        struct ws_stream *w = user;
-
-        if (!wslay_event_get_read_enabled(wslay))
-                return;
-        if (arg->data_length > w->size_into - w->n_into) {
-                w->is_broken = true; /* more came out than went in */
-                return;
-        }
-        memcpy(w->into + w->n_into, arg->data, arg->data_length);
-        w->n_into += arg->data_length;
-}
-
-/* Data frames are told by their chunks; control frames have none of ours in them. */
-static void on_msg(wslay_event_context_ptr wslay, const struct wslay_event_on_msg_recv_arg *arg, void *user)
-{
-        (void)wslay;
-        (void)arg;
-        (void)user;
-}
-
-static const struct wslay_event_callbacks callbacks = {
-        .recv_callback = on_recv,
-        .send_callback = on_send,
-        .on_frame_recv_start_callback = on_frame_start,
-        .on_frame_recv_chunk_callback = on_frame_chunk,
-        .on_msg_recv_callback = on_msg,
-};
-
-/* ---- the upgrade ---- */
-
-static int upgrade_answer(struct ws_stream *w, const struct http_upgrade *u)
-{
-        struct iovec part = { .iov_base = (void *)(uintptr_t)u->answer, .iov_len = u->n_answer };
-
-        w->is_open = u->status == 101;
-        w->is_refused = !w->is_open;
-        if (w->is_refused)
-                w->stream.reason = "WebSocket: no upgrade with the sub-protocol mqtt";
-        w->n_request -= u->n_request;
-        memmove(w->request, w->request + u->n_request, w->n_request);
-        if (w->n_request == 0 || w->is_refused) {
-                free(w->request);
-                w->request = NULL;
-        }
-        return put(w, &part, 1);
-}
-
-/* 0: done; −EAGAIN; −errno. */
-static int upgrade_read(struct ws_stream *w)
-{
-        struct http_upgrade u;
-
-        for (;;) {
-                ssize_t n = stream_read(w->inner, w->request + w->n_request,
-                                        HTTP_REQUEST_MAX_BYTES - w->n_request);
-
-                if (n <= 0)
-                        return n == 0 ? -ECONNRESET : (int)n;
-                w->n_request += (size_t)n;
-                if (http_take_upgrade(w->request, w->n_request, &u))
-                        return upgrade_answer(w, &u);
-        }
-}
-
-/* ---- reading and writing ---- */
-
-static int ws_flush(struct stream *s)
-{
-        struct ws_stream *w = of(s);
-        int r = rest_send(w);
-
-        if (r < 0)
-                return r;
-        if (!w->request && !w->is_refused && wslay_event_want_write(w->wslay) &&
-            wslay_event_send(w->wslay) != 0)
-                return -ECONNRESET;
-        r = stream_flush(w->inner);
-        if (r < 0)
-                return r;
-        return w->n_rest > 0 || (w->is_open && wslay_event_want_write(w->wslay)) ? -EAGAIN : 0;
-}
-
-static ssize_t ws_read(struct stream *s, void *bytes, size_t n)
-{
-        struct ws_stream *w = of(s);
-        int r;
-
-        if (!w->is_open && !w->is_refused) {
-                r = upgrade_read(w);
-                if (r < 0)
-                        return r;
-        }
-        if (w->is_refused)
-                return w->has_shutdown ? stream_read(w->inner, bytes, n) : -EPROTO;
-        if (w->is_broken)
-                return -EPROTO;
-        w->into = bytes;
-        w->n_into = 0;
-        w->size_into = n;
-        w->n_raw = n;
-        w->result = -EAGAIN;
-        r = wslay_event_recv(w->wslay);
-        if (w->n_into > 0)
-                return (ssize_t)w->n_into;
-        if (w->result != -EAGAIN)
-                return w->result;
-        if (r == 0 && !w->is_broken && wslay_event_get_read_enabled(w->wslay))
-                return -EAGAIN;
-        (void)ws_flush(s); /* the answer to a close frame */
-        return wslay_event_get_close_received(w->wslay) ? 0 : -EPROTO;
-}
-
-/* RFC 6455 §5.2: final, binary, not masked. */
-static size_t frame_head(uint8_t head[FRAME_HEAD_BYTES], size_t n)
-{
-        head[0] = 0x82;
-        if (n < 126) {
+        head[0] = FINAL | opcode;
+        if (n <= CONTROL_MAX_BYTES) {
                 head[1] = (uint8_t)n;
                 return 2;
         }
@@ -288,61 +74,365 @@ static size_t frame_head(uint8_t head[FRAME_HEAD_BYTES], size_t n)
         return 4;
 }
 
+static int ws_put_control(struct ws_stream *w, uint8_t opcode, const uint8_t *bytes, size_t n)
+{
+        uint8_t frame[2 + CONTROL_MAX_BYTES];
+        struct iovec part = { .iov_base = frame, .iov_len = frame_head(frame, opcode, n) + n };
+
+        if (n > 0)
+                memcpy(frame + 2, bytes, n);
+        return stream_backlog_put(&w->backlog, w->inner, &part, 1);
+}
+
+/* RFC 6455 §5.5.1. Once; nothing may follow it. */
+static int ws_put_close(struct ws_stream *w, uint16_t code)
+{
+        uint8_t payload[2];
+
+        if (w->has_sent_close)
+                return 0;
+        w->has_sent_close = true;
+        put_be16(payload, code);
+        return ws_put_control(w, WSLAY_CONNECTION_CLOSE, payload, code > 0 ? sizeof(payload) : 0);
+}
+
+/* −EPROTO, with the reason that the peer is told too. */
+static int ws_refuse(struct ws_stream *w, uint16_t code, const char *reason)
+{
+        w->is_refused = true;
+        w->stream.reason = reason;
+        (void)ws_put_close(w, code);
+        return -EPROTO;
+}
+
+static int ws_flush(struct stream *s)
+{
+        struct ws_stream *w = of(s);
+        int r = stream_backlog_flush(&w->backlog, w->inner);
+
+        if (r == 0 && w->has_shutdown && !w->is_shut) {
+                w->is_shut = true;
+                stream_shutdown(w->inner);
+        }
+        return r;
+}
+
 static ssize_t ws_write(struct stream *s, const struct iovec *parts, size_t n_parts)
 {
         struct ws_stream *w = of(s);
         uint8_t head[FRAME_HEAD_BYTES];
-        struct iovec frame[PARTS_MAX + 1];
+        struct iovec frame[1 + PARTS_MAX];
         size_t n = 0, n_frame = 1;
-        int r = w->is_open || w->is_refused ? ws_flush(s) : -EAGAIN;
+        int r = w->is_open ? ws_flush(s) : -EAGAIN;
 
-        if (r < 0)
+        if (r < 0 && !w->is_refused)
                 return r;
-        if (w->is_refused)
-                return -EPIPE;
         for (size_t i = 0; i < n_parts && n_frame <= PARTS_MAX && n < FRAME_MAX_BYTES; i++) {
                 frame[n_frame] = parts[i];
                 frame[n_frame].iov_len = MBGATE_MIN(parts[i].iov_len, FRAME_MAX_BYTES - n);
                 n += frame[n_frame++].iov_len;
         }
-        frame[0] = (struct iovec){ .iov_base = head, .iov_len = frame_head(head, n) };
-        r = put(w, frame, n_frame);
+        if (n == 0 || w->has_sent_close || w->is_refused)
+                return (ssize_t)n; /* nothing may follow a close frame: RFC 6455 §5.5.1 */
+        frame[0] = (struct iovec){ .iov_base = head, .iov_len = frame_head(head, WSLAY_BINARY_FRAME, n) };
+        r = stream_backlog_put(&w->backlog, w->inner, frame, n_frame);
         return r < 0 ? r : (ssize_t)n;
+}
+
+/* ---- the upgrade ---- */
+
+static void request_free(struct ws_stream *w)
+{
+        free(w->request);
+        w->request = NULL;
+        w->n_request = w->size_request = w->at_request = 0;
+}
+
+/* Room for more of the request: it grows with what has come. One byte above the limit shows that it is over.
+ */
+static int request_reserve(struct ws_stream *w)
+{
+        size_t size = w->size_request == 0 ? REQUEST_BYTES : w->size_request * 2u;
+        char *request;
+
+        if (w->n_request < w->size_request)
+                return 0;
+        request = realloc(w->request, size);
+        if (!request)
+                return -ENOMEM;
+        w->request = request;
+        w->size_request = (uint16_t)size;
+        return 0;
+}
+
+static int upgrade_answer(struct ws_stream *w, const struct http_upgrade *u)
+{
+        struct iovec part = { .iov_base = (void *)(uintptr_t)u->answer, .iov_len = u->n_answer };
+        int r = stream_backlog_put(&w->backlog, w->inner, &part, 1);
+
+        w->is_open = u->status == 101;
+        w->at_request = (uint16_t)u->n_request;
+        if (!w->is_open) {
+                w->is_refused = true;
+                w->stream.reason = u->reason;
+        }
+        if (!w->is_open || w->at_request == w->n_request)
+                request_free(w);
+        return r < 0 ? r : w->is_open ? 1 : -EPROTO;
+}
+
+/* 1: done; 0: the peer has gone; −EAGAIN; −EPROTO; −errno. */
+static int ws_upgrade(struct ws_stream *w)
+{
+        struct http_upgrade u;
+
+        for (;;) {
+                ssize_t n = request_reserve(w);
+
+                if (n == 0)
+                        n = stream_read(w->inner, w->request + w->n_request,
+                                        (size_t)w->size_request - w->n_request);
+                if (n <= 0)
+                        return (int)n;
+                w->n_request = (uint16_t)(w->n_request + n);
+                if (http_take_upgrade(w->request, w->n_request, w->n_scanned, &u))
+                        return upgrade_answer(w, &u);
+                w->n_scanned = w->n_request;
+        }
+}
+
+/* ---- frames in ---- */
+
+static ssize_t on_recv(uint8_t *bytes, size_t n, int flags, void *user)
+{
+        struct ws_stream *w = user;
+
+        (void)flags;
+        n = MBGATE_MIN(n, w->n_raw);
+        if (n == 0)
+                return -1;
+        memcpy(bytes, w->raw, n);
+        w->raw += n;
+        w->n_raw -= n;
+        w->n_held += n;
+        return (ssize_t)n;
+}
+
+static size_t frame_head_bytes(const struct wslay_frame_iocb *f)
+{
+        size_t n_length = f->payload_length > UINT16_MAX ? 8 : f->payload_length > CONTROL_MAX_BYTES ? 2 : 0;
+
+        return 2 + n_length + (f->mask ? 4u : 0u);
+}
+
+/* A frame begins: may it? */
+static int frame_check(struct ws_stream *w, const struct wslay_frame_iocb *f)
+{
+        if (!f->mask)
+                return ws_refuse(w, WSLAY_CODE_PROTOCOL_ERROR, "WebSocket: a frame is not masked");
+        if (f->rsv != 0)
+                return ws_refuse(w, WSLAY_CODE_PROTOCOL_ERROR, "WebSocket: reserved bits are set");
+        switch (f->opcode) {
+        case WSLAY_BINARY_FRAME:
+        case WSLAY_CONTINUATION_FRAME:
+                if (w->is_in_message != (f->opcode == WSLAY_CONTINUATION_FRAME))
+                        return ws_refuse(w, WSLAY_CODE_PROTOCOL_ERROR, "WebSocket: fragments in disorder");
+                w->is_in_message = !f->fin;
+                return 0;
+        case WSLAY_TEXT_FRAME: return ws_refuse(w, WSLAY_CODE_UNSUPPORTED_DATA, "WebSocket: a text frame");
+        case WSLAY_CONNECTION_CLOSE:
+        case WSLAY_PING:
+        case WSLAY_PONG: return 0;
+        default: return ws_refuse(w, WSLAY_CODE_PROTOCOL_ERROR, "WebSocket: an unknown kind of frame");
+        }
+}
+
+/* RFC 6455 §7.4: codes that may be sent. */
+static bool is_close_code(unsigned code)
+{
+        return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
+               (code >= 3000 && code <= 4999);
+}
+
+static int ws_on_close(struct ws_stream *w)
+{
+        uint16_t code = w->n_control >= 2 ? get_be16(w->control) : 0;
+
+        if (w->n_control == 1 || (w->n_control > 1 && !is_close_code(code)))
+                return ws_refuse(w, WSLAY_CODE_PROTOCOL_ERROR, "WebSocket: a close frame that says nothing");
+        w->has_closed = true;
+        return ws_put_close(w, code);
+}
+
+/* A control frame is complete. */
+static int ws_on_control(struct ws_stream *w, uint8_t opcode)
+{
+        if (opcode == WSLAY_CONNECTION_CLOSE)
+                return ws_on_close(w);
+        if (opcode == WSLAY_PING && !w->has_sent_close && stream_backlog_bytes(&w->backlog) < PONGS_MAX_BYTES)
+                return ws_put_control(w, WSLAY_PONG, w->control, w->n_control);
+        return 0;
+}
+
+/* A piece of a frame has come. What is data goes to `bytes`: how many, or −errno. */
+static ssize_t ws_take_piece(struct ws_stream *w, const struct wslay_frame_iocb *f, uint8_t *bytes)
+{
+        bool is_control = wslay_is_ctrl_frame(f->opcode);
+
+        w->n_held -= f->data_length;
+        w->n_left -= f->data_length;
+        w->is_in_frame = w->n_left > 0;
+        if (!is_control) {
+                memcpy(bytes, f->data, f->data_length);
+                return (ssize_t)f->data_length;
+        }
+        memcpy(w->control + w->n_control, f->data, f->data_length); /* wslay sees to the limit of 125 */
+        w->n_control = (uint8_t)(w->n_control + f->data_length);
+        return w->is_in_frame ? 0 : ws_on_control(w, f->opcode);
+}
+
+/* How many bytes of data came; −EAGAIN: wslay has nothing more; −errno. */
+static ssize_t ws_next_piece(struct ws_stream *w, uint8_t *bytes)
+{
+        struct wslay_frame_iocb f;
+        ssize_t r = wslay_frame_recv(w->wslay, &f);
+
+        if (r == WSLAY_ERR_WANT_READ)
+                return -EAGAIN;
+        if (r < 0)
+                return ws_refuse(w, WSLAY_CODE_PROTOCOL_ERROR, "WebSocket: no frame can begin like this");
+        if (!w->is_in_frame) {
+                r = frame_check(w, &f);
+                if (r < 0)
+                        return r;
+                w->n_held -= frame_head_bytes(&f);
+                w->n_left = f.payload_length;
+                w->n_control = 0;
+        }
+        return ws_take_piece(w, &f, bytes);
+}
+
+/* Between frames nothing needs to be kept: wslay's buffer is 4 KiB. */
+static void ws_rest(struct ws_stream *w)
+{
+        if (w->is_in_frame || w->n_held > 0)
+                return;
+        wslay_frame_context_free(w->wslay);
+        w->wslay = NULL;
+}
+
+/*
+ * Turns `n` bytes as they came into the data in them, in place: there is never more of it than went into
+ * wslay. How many; 0: no data; −errno.
+ */
+static ssize_t ws_unwrap(struct ws_stream *w, uint8_t *bytes, size_t n)
+{
+        static const struct wslay_frame_callbacks callbacks = { .recv_callback = on_recv };
+        size_t n_out = 0;
+        ssize_t r = 0;
+
+        if (!w->wslay && wslay_frame_context_init(&w->wslay, &callbacks, w) != 0)
+                return -ENOMEM;
+        w->raw = bytes;
+        w->n_raw = n;
+        while (r >= 0 && !w->has_closed) {
+                r = ws_next_piece(w, bytes + n_out);
+                n_out += r > 0 ? (size_t)r : 0;
+        }
+        if (r == -EAGAIN || r >= 0)
+                r = 0;
+        if (!w->is_refused && !w->has_closed)
+                ws_rest(w);
+        return n_out > 0 ? (ssize_t)n_out : r;
+}
+
+/* What came right behind the upgrade, then what the stream below has. */
+static ssize_t ws_read_raw(struct ws_stream *w, void *bytes, size_t n)
+{
+        size_t n_here = MBGATE_MIN(n, (size_t)w->n_request - w->at_request);
+
+        if (!w->request)
+                return stream_read(w->inner, bytes, n);
+        memcpy(bytes, w->request + w->at_request, n_here);
+        w->at_request = (uint16_t)(w->at_request + n_here);
+        if (w->at_request == w->n_request)
+                request_free(w);
+        return (ssize_t)n_here;
+}
+
+/* Frames without data end when nothing more is there; what has left the socket already is never left behind,
+ * since epoll does not tell of it. */
+static ssize_t ws_read_frames(struct ws_stream *w, uint8_t *bytes, size_t n)
+{
+        for (unsigned i = 0; i < READS_MAX || stream_has_input(w->inner) || w->request; i++) {
+                ssize_t r = ws_read_raw(w, bytes, n);
+
+                if (r > 0)
+                        r = ws_unwrap(w, bytes, (size_t)r);
+                else
+                        return r;
+                if (r != 0)
+                        return r;
+                if (w->has_closed)
+                        return 0;
+        }
+        return -EAGAIN;
+}
+
+static ssize_t ws_read(struct stream *s, void *bytes, size_t n)
+{
+        struct ws_stream *w = of(s);
+        ssize_t r = 1;
+
+        if (w->has_shutdown)
+                return stream_read(w->inner, bytes, n); /* nobody's any more, and need not be frames */
+        if (w->is_refused)
+                return -EPROTO;
+        if (w->has_closed)
+                return 0;
+        if (!w->is_open)
+                r = ws_upgrade(w);
+        if (r > 0)
+                r = ws_read_frames(w, bytes, n);
+        if (r == -EPROTO && !w->stream.reason)
+                w->stream.reason = w->inner->reason;
+        return r;
 }
 
 static uint32_t ws_events(const struct stream *s)
 {
         const struct ws_stream *w = of_const(s);
-        bool waits = w->n_rest > 0 || (w->is_open && wslay_event_want_write(w->wslay));
 
-        return stream_events(w->inner) | (waits ? EPOLLOUT : 0u);
+        return stream_events(w->inner) | (stream_backlog_bytes(&w->backlog) > 0 ? EPOLLOUT : 0u);
 }
 
 static bool ws_has_input(const struct stream *s)
 {
-        return (of_const(s)->is_open && of_const(s)->request) || stream_has_input(of_const(s)->inner);
+        const struct ws_stream *w = of_const(s);
+
+        if (w->is_refused || w->has_closed || w->has_shutdown)
+                return false;
+        return (w->is_open && w->request) || stream_has_input(w->inner);
 }
 
 static void ws_shutdown(struct stream *s)
 {
         struct ws_stream *w = of(s);
 
+        if (w->is_open)
+                (void)ws_put_close(w, WSLAY_CODE_NORMAL_CLOSURE);
         w->has_shutdown = true;
-        if (w->is_open) {
-                (void)wslay_event_queue_close(w->wslay, WSLAY_CODE_NORMAL_CLOSURE, NULL, 0);
-                (void)ws_flush(s);
-        }
-        stream_shutdown(w->inner);
+        (void)ws_flush(s);
 }
 
 static void ws_free(struct stream *s)
 {
         struct ws_stream *w = of(s);
 
-        wslay_event_context_free(w->wslay);
+        wslay_frame_context_free(w->wslay);
         (void)stream_free(w->inner);
+        stream_backlog_done(&w->backlog);
         free(w->request);
-        free(w->rest);
         free(w);
 }
 
@@ -362,14 +452,6 @@ int stream_ws_new(struct stream *inner, struct stream **ret_stream)
 
         if (!w)
                 return -ENOMEM;
-        w->request = malloc(HTTP_REQUEST_MAX_BYTES);
-        if (!w->request || wslay_event_context_server_init(&w->wslay, &callbacks, w) != 0) {
-                free(w->request);
-                free(w);
-                return -ENOMEM;
-        }
-        wslay_event_config_set_no_buffering(w->wslay, 1);
-        wslay_event_config_set_max_recv_msg_length(w->wslay, UINT64_MAX >> 1);
         w->stream = (struct stream){ .ops = &ws_ops, .fd = inner->fd };
         w->inner = inner;
         *ret_stream = &w->stream;
