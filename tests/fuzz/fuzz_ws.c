@@ -1,143 +1,145 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A WebSocket peer: the upgrade and frames. The first byte says how the bytes come: so many a read (0: all),
- * with bit 7 behind an upgrade that is well. What is read is written back, so that frames of both directions
- * and control frames mix. Nothing may come out that did not go in.
+ * with bit 7 behind an upgrade that is well; the second how many go out at a time. What is read is written
+ * back. However they come and go, the same data come of them, and what goes out are frames as they should be.
  */
 #include <errno.h>
 #include <stdlib.h>
 
-#include "stream.h"
+#include "fake_stream.h"
 
 #include "fuzz.h"
 
-#define OUT_MAX_BYTES (1 << 20)
-
-struct wire {
-        struct stream stream; /* the first member */
-        struct fuzz_input in;
-        size_t piece, n_out;
-        unsigned n_writes;
-};
-
-static ssize_t wire_read(struct stream *s, void *bytes, size_t n)
-{
-        struct wire *w = (struct wire *)(void *)s;
-
-        if (w->in.n == 0)
-                return 0;
-        n = n < w->in.n ? n : w->in.n;
-        if (w->piece > 0 && n > w->piece)
-                n = w->piece;
-        fuzz_take(&w->in, bytes, n);
-        return (ssize_t)n;
-}
-
-/* Takes a part of every third write, and nothing of every seventh. */
-static ssize_t wire_write(struct stream *s, const struct iovec *parts, size_t n_parts)
-{
-        struct wire *w = (struct wire *)(void *)s;
-        size_t n = 0;
-
-        w->n_writes++;
-        if (w->n_writes % 7 == 0)
-                return -EAGAIN;
-        for (size_t i = 0; i < n_parts; i++) {
-                volatile uint8_t sum = 0;
-
-                for (size_t k = 0; k < parts[i].iov_len; k++)
-                        sum = (uint8_t)(sum + ((const uint8_t *)parts[i].iov_base)[k]);
-                n += parts[i].iov_len;
-        }
-        if (w->n_writes % 3 == 0 && n > 1)
-                n /= 2;
-        w->n_out += n;
-        return (ssize_t)n;
-}
-
-static int wire_flush(struct stream *s)
-{
-        (void)s;
-        return 0;
-}
-
-static uint32_t wire_events(const struct stream *s)
-{
-        (void)s;
-        return 0;
-}
-
-static bool wire_has_input(const struct stream *s)
-{
-        (void)s;
-        return false;
-}
-
-static void wire_shutdown(struct stream *s)
-{
-        (void)s;
-}
-
-static void wire_free(struct stream *s)
-{
-        free(s);
-}
-
-static const struct stream_ops wire_ops = {
-        .read = wire_read,
-        .write = wire_write,
-        .flush = wire_flush,
-        .events = wire_events,
-        .has_input = wire_has_input,
-        .shutdown = wire_shutdown,
-        .free = wire_free,
-};
+#define BUFFER_BYTES 4096
+#define ROUNDS_MAX   1000000
 
 static const char upgrade[] = "GET /mqtt HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                               "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
                               "Sec-WebSocket-Protocol: mqtt\r\n\r\n";
 
-static void talk(struct stream *ws, size_t n_in)
+struct talk {
+        struct fake_stream wire;
+        struct stream *ws;
+        uint8_t *got, *written;
+        size_t n_got, n_written;
+        ssize_t end; /* what the last read said */
+};
+
+static void append(uint8_t **bytes, size_t *n, const void *more, size_t n_more)
 {
-        static uint8_t bytes[16384];
-        size_t n_read = 0;
+        *bytes = realloc(*bytes, *n + n_more + 1);
+        FUZZ_ASSERT(*bytes);
+        if (n_more > 0)
+                memcpy(*bytes + *n, more, n_more);
+        *n += n_more;
+}
 
-        for (unsigned i = 0; i < 100000; i++) {
-                ssize_t n = stream_read(ws, bytes, sizeof(bytes));
-                struct iovec part = { .iov_base = bytes, .iov_len = n > 0 ? (size_t)n : 0 };
+static void talk_write(struct talk *t, const uint8_t *bytes, size_t n)
+{
+        struct iovec parts[2] = { { (void *)(uintptr_t)bytes, n / 3 },
+                                  { (void *)(uintptr_t)(bytes + n / 3), n - n / 3 } };
+        ssize_t r = stream_write(t->ws, parts, 2);
 
-                if (n == -EAGAIN)
+        FUZZ_ASSERT(r == -EAGAIN || r >= 0);
+        if (r > 0)
+                append(&t->written, &t->n_written, bytes, (size_t)r);
+        if (r == -EAGAIN)
+                FUZZ_ASSERT(stream_events(t->ws) != 0);
+}
+
+static void talk_run(struct talk *t, const uint8_t *bytes, size_t n, size_t piece, size_t room)
+{
+        static uint8_t buffer[BUFFER_BYTES];
+
+        fake_stream_init(&t->wire);
+        fake_stream_feed(&t->wire, bytes, n);
+        t->wire.piece = piece;
+        FUZZ_ASSERT(stream_ws_new(&t->wire.stream, &t->ws) == 0);
+        for (unsigned i = 0;; i++) {
+                FUZZ_ASSERT(i < ROUNDS_MAX);
+                t->wire.room = room > 0 ? room : SIZE_MAX;
+                t->end = stream_read(t->ws, buffer, sizeof(buffer));
+                if (t->end == -EAGAIN && t->wire.n_input > 0)
                         continue;
-                if (n <= 0)
-                        return;
-                n_read += (size_t)n;
-                FUZZ_ASSERT(n_read <= n_in);
-                if (n_read < OUT_MAX_BYTES)
-                        (void)!stream_write(ws, &part, 1);
-                (void)stream_flush(ws);
-                (void)stream_events(ws);
+                if (t->end <= 0)
+                        break;
+                append(&t->got, &t->n_got, buffer, (size_t)t->end);
+                talk_write(t, buffer, (size_t)t->end);
         }
-        FUZZ_ASSERT(false);
+        FUZZ_ASSERT(t->end == 0 || t->end == -EAGAIN || (t->end == -EPROTO && t->ws->reason));
+        FUZZ_ASSERT(!stream_has_input(t->ws));
+        t->wire.room = SIZE_MAX;
+        FUZZ_ASSERT(stream_flush(t->ws) == 0);
+        stream_shutdown(t->ws);
+        FUZZ_ASSERT(t->wire.is_shut && stream_events(t->ws) == 0);
+}
+
+/* What went out behind the answer: whole frames of a server, the data that were written, one close at last.
+ */
+static void talk_check_output(struct talk *t)
+{
+        uint8_t *out = t->wire.output, *end = out + t->wire.n_output;
+        uint8_t *data = NULL;
+        size_t n_data = 0;
+        bool is_closed = false;
+
+        out = t->wire.n_output > 0 ? memmem(out, t->wire.n_output, "\r\n\r\n", 4) : NULL;
+        if (!out || memcmp(t->wire.output, "HTTP/1.1 101", 12) != 0)
+                return;
+        for (out += 4; out < end;) {
+                size_t n = out[1], n_head = 2;
+
+                FUZZ_ASSERT(!is_closed && end - out >= 2 && n <= 126);
+                FUZZ_ASSERT(out[0] == 0x82 || (out[0] == 0x88 && n <= 2) || (out[0] == 0x8A && n <= 125));
+                if (n == 126) {
+                        FUZZ_ASSERT(end - out >= 4);
+                        n = (size_t)out[2] << 8 | out[3];
+                        n_head = 4;
+                        FUZZ_ASSERT(n >= 126);
+                }
+                FUZZ_ASSERT((size_t)(end - out) >= n_head + n);
+                is_closed = out[0] == 0x88;
+                if (out[0] == 0x82)
+                        append(&data, &n_data, out + n_head, n);
+                out += n_head + n;
+        }
+        FUZZ_ASSERT(is_closed);
+        /* What is written behind a close frame goes nowhere. */
+        FUZZ_ASSERT(t->end == -EAGAIN ? n_data == t->n_written : n_data <= t->n_written);
+        FUZZ_ASSERT(n_data == 0 || memcmp(data, t->written, n_data) == 0);
+        free(data);
+}
+
+static void talk_done(struct talk *t)
+{
+        (void)stream_free(t->ws);
+        FUZZ_ASSERT(t->wire.is_freed);
+        fake_stream_done(&t->wire);
+        free(t->got);
+        free(t->written);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-        struct wire *w = calloc(1, sizeof(*w));
-        uint8_t how = n > 0 ? data[0] : 0;
-        size_t n_head = how & 0x80 ? sizeof(upgrade) - 1 : 0, n_rest = n > 0 ? n - 1 : 0;
-        uint8_t *bytes = malloc(n_head + n_rest + 1);
-        struct stream *ws;
+        struct fuzz_input in = { data, n };
+        uint8_t how = fuzz_u8(&in), room = fuzz_u8(&in);
+        size_t n_head = how & 0x80 ? sizeof(upgrade) - 1 : 0, n_all = n_head + in.n;
+        uint8_t *bytes = malloc(n_all + 1);
+        struct talk whole = { .n_got = 0 }, pieces = { .n_got = 0 };
 
-        FUZZ_ASSERT(w && bytes);
+        FUZZ_ASSERT(bytes);
         memcpy(bytes, upgrade, n_head);
-        memcpy(bytes + n_head, data + 1, n_rest);
-        *w = (struct wire){ .stream = { .ops = &wire_ops, .fd = -1 },
-                            .in = { bytes, n_head + n_rest },
-                            .piece = how & 0x7F };
-        FUZZ_ASSERT(stream_ws_new(&w->stream, &ws) == 0);
-        talk(ws, n_head + n_rest);
-        stream_shutdown(ws);
-        (void)stream_free(ws);
+        if (in.n > 0)
+                memcpy(bytes + n_head, in.data, in.n);
+        talk_run(&whole, bytes, n_all, 0, 0);
+        talk_check_output(&whole);
+        talk_run(&pieces, bytes, n_all, how & 0x7F, room);
+        talk_check_output(&pieces);
+        FUZZ_ASSERT(whole.end == pieces.end && whole.n_got == pieces.n_got && whole.n_got <= n_all);
+        FUZZ_ASSERT(whole.n_got == 0 || memcmp(whole.got, pieces.got, whole.n_got) == 0);
+        talk_done(&whole);
+        talk_done(&pieces);
         free(bytes);
         return 0;
 }
