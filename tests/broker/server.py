@@ -12,6 +12,7 @@ import test_tls  # noqa: E402
 
 ACL = """topic readwrite #
 topic read $SYS/#
+topic readwrite $test/#
 topic deny forbidden/#
 user alice
 topic readwrite #

@@ -284,9 +284,9 @@ def test_matching_of_retained_messages(new, v, topic, number):
 def test_dollar_topics_are_not_matched_by_leading_wildcards(new, v, topic, name):
     client, exact, other = new(), new(), new()
     client.subscribe(name.format(topic))
-    assert exact.subscribe("$" + topic + "/+", "$" + topic + "/#") == [0, 0]
-    other.publish(f"${topic}/{topic}", "x")
-    exact.gets(f"${topic}/{topic}", "x")
+    assert exact.subscribe("$test/" + topic, "$test/+") == [0, 0]
+    other.publish(f"$test/{topic}", "x")
+    exact.gets(f"$test/{topic}", "x")
     got = client.until_ping()  # others may publish meanwhile
     assert not [p for p in got if p.topic.startswith("$")]
 
@@ -294,12 +294,12 @@ def test_dollar_topics_are_not_matched_by_leading_wildcards(new, v, topic, name)
 @covers("4.7.2-1", "4.7.2-1")
 def test_retained_dollar_topics_are_not_matched_by_leading_wildcards(new, v, topic):
     client, other = new(), new()
-    other.publish(f"${topic}/a", "x", retain=True)
-    client.subscribe("+/a")
+    other.publish(f"$test/{topic}", "x", retain=True)
+    client.subscribe("+/" + topic)
     client.quiet()
-    client.subscribe(f"${topic}/#")
-    client.gets(f"${topic}/a", "x", retain=True)
-    other.publish(f"${topic}/a", retain=True)
+    client.subscribe(f"$test/{topic}/#")
+    client.gets(f"$test/{topic}", "x", retain=True)
+    other.publish(f"$test/{topic}", retain=True)
 
 
 @covers("4.7.3-4", "4.7.3-4")
