@@ -79,14 +79,14 @@ static void talk_run(struct talk *t, const uint8_t *bytes, size_t n, size_t piec
  */
 static void talk_check_output(struct talk *t)
 {
-        uint8_t *out = t->wire.output, *end = out + t->wire.n_output;
-        uint8_t *data = NULL;
+        uint8_t *out, *end, *data = NULL;
         size_t n_data = 0;
         bool is_closed = false;
 
-        out = t->wire.n_output > 0 ? memmem(out, t->wire.n_output, "\r\n\r\n", 4) : NULL;
-        if (!out || memcmp(t->wire.output, "HTTP/1.1 101", 12) != 0)
+        if (t->wire.n_output == 0 || memcmp(t->wire.output, "HTTP/1.1 101", 12) != 0)
                 return;
+        end = t->wire.output + t->wire.n_output;
+        out = memmem(t->wire.output, t->wire.n_output, "\r\n\r\n", 4);
         for (out += 4; out < end;) {
                 size_t n = out[1], n_head = 2;
 
