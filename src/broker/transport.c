@@ -9,6 +9,8 @@
 
 /* Batches served in one turn of the loop, while there are any: the loop's own work is done once for all. */
 #define BATCHES_PER_TURN 8
+#define VAIN_MAX         4
+#define VAIN_TRY         16
 
 struct transport {
         struct loop *loop;
@@ -20,6 +22,7 @@ struct transport {
         uint64_t now_us;
         size_t n_sources;
         int fd;
+        unsigned n_vain; /* turns in a row whose second look found nothing */
         bool is_running;
         bool is_woken; /* another batch is wanted though nothing may be ready */
 };
@@ -51,12 +54,27 @@ static bool transport_run_batch(struct transport *t)
         return true;
 }
 
+/* Whether to look again before the loop does: not while that has been in vain, but for a try now and then. */
+static bool transport_looks_again(const struct transport *t)
+{
+        return t->is_woken || t->n_vain < VAIN_MAX || t->n_vain % VAIN_TRY == 0;
+}
+
 static void transport_run(struct transport *t)
 {
-        for (unsigned i = 0; i < BATCHES_PER_TURN; i++) {
-                if (!transport_run_batch(t))
-                        return;
+        if (!transport_run_batch(t))
+                return;
+        if (!transport_looks_again(t)) {
+                t->n_vain++;
+                return;
         }
+        for (unsigned i = 1; i < BATCHES_PER_TURN; i++) {
+                if (!transport_run_batch(t)) {
+                        t->n_vain = i == 1 ? t->n_vain + 1 : 0;
+                        return;
+                }
+        }
+        t->n_vain = 0;
         if (t->is_woken)
                 loop_timer_set(t->timer, t->now_us);
 }

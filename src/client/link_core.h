@@ -44,6 +44,7 @@ struct link_core {
 
         _Atomic uint64_t n_sent;
         _Atomic uint64_t n_dropped;
+        _Atomic uint64_t n_overflowed; /* of these, for want of room */
         _Atomic uint64_t n_received;
         _Atomic uint64_t n_connects;
         _Atomic uint64_t n_waiting; /* spool and in flight */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,8 @@ struct link_mosquitto {
         bool is_online;
         uint64_t n_published;
         uint64_t n_refused; /* by our own mailbox */
+        uint64_t n_told;    /* drops that the log has said */
+        bool is_dropping;   /* it has been said that messages are dropped */
 };
 
 /* Threads that were left behind in the resolver: libmosquitto's globals must outlive them. */
@@ -141,6 +144,33 @@ static int link_op_start(struct link *link)
         return 0;
 }
 
+static uint64_t link_n_dropped(const struct link_mosquitto *l)
+{
+        return atomic_load(&l->core->n_dropped) + l->n_refused + mailbox_replaced(l->core->publishes);
+}
+
+/* Says when the queue begins to lose messages, and how many it were once it has room again. */
+static void link_watch_drops(struct link_mosquitto *l)
+{
+        uint64_t n =
+                atomic_load(&l->core->n_overflowed) + l->n_refused + mailbox_replaced(l->core->publishes);
+        struct log_fields fields = { .link = l->link.name };
+
+        if (n != l->n_told && !l->is_dropping)
+                log_warn(&fields,
+                         "link %s: its queue is full: the oldest messages are dropped (queue_messages, "
+                         "queue_bytes)",
+                         l->link.name);
+        else if (l->is_dropping && atomic_load(&l->core->n_waiting) == 0)
+                log_info(&fields, "link %s: its queue is empty again; %" PRIu64 " message(s) were dropped",
+                         l->link.name, n - l->n_told);
+        else
+                return;
+        l->is_dropping = !l->is_dropping;
+        if (!l->is_dropping)
+                l->n_told = n;
+}
+
 static int link_op_publish(struct link *link, struct message *m)
 {
         struct link_mosquitto *l = link_of(link);
@@ -152,6 +182,7 @@ static int link_op_publish(struct link *link, struct message *m)
         r = link_core_post_publish(l->core, m);
         if (r < 0)
                 l->n_refused++;
+        link_watch_drops(l);
         return r;
 }
 
@@ -200,7 +231,7 @@ static void link_op_stats(const struct link *link, struct link_stats *ret)
         *ret = (struct link_stats){
                 .n_published = l->n_published,
                 .n_sent = atomic_load(&core->n_sent),
-                .n_dropped = atomic_load(&core->n_dropped) + l->n_refused + mailbox_replaced(core->publishes),
+                .n_dropped = link_n_dropped(l),
                 .n_received = atomic_load(&core->n_received),
                 .n_connects = atomic_load(&core->n_connects),
                 .n_queued = atomic_load(&core->n_waiting),

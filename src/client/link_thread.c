@@ -477,6 +477,7 @@ static void thread_take_publishes(struct link_thread *t)
                                &n_dropped) < 0)
                         n_dropped = 1;
                 link_core_count(&t->core->n_dropped, n_dropped);
+                link_core_count(&t->core->n_overflowed, n_dropped);
         }
         t->has_more = true;
 }

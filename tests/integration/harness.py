@@ -113,8 +113,9 @@ class Broker:
         self.port = port or free_port()
         self.file = self.folder / f"mosquitto-{self.port}.conf"
         listener = f"listener {self.port} 127.0.0.1\n"
-        # As root it would change to the user mosquitto, who cannot read our folder.
-        self.file.write_text(f"user root\n{listener}{settings}\n")
+        # As root it would change to the user mosquitto, who cannot read our folder. Its own limit of 1000 messages
+        # that wait for a client must not hide what ours do.
+        self.file.write_text(f"user root\nmax_queued_messages 0\n{listener}{settings}\n")
         self.process = None
 
     def start(self):

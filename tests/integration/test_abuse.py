@@ -49,7 +49,7 @@ def tcp_line(folder, broker, mqtt, start_sim, start_gateway):
     def make(points, sim=(), gateway="", more="interval_ms = 500;"):
         port = harness.free_port()
         text = harness.conf(harness.bus(f"tcp://127.0.0.1:{port}", [harness.device("dev", 1, points, more)], ""),
-                            harness.link(broker.port), gateway)
+                            harness.link(broker.port, "local", "queue_messages = 10000; queue_bytes = 16777216;"), gateway)
         (folder / "sim.conf").write_text(text)
         simulator = start_sim("--values", "zero", "--sparse-ok", *sim, folder / "sim.conf")
         simulator.wait_ready()
