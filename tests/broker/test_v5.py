@@ -448,12 +448,29 @@ def test_receive_maximum_of_the_server(new, v, topic):
         client.send(w.publish(v, topic, "x", 2, pid=pid))
     for _ in range(maximum):
         client.want(w.PUBREC)
-    client.send(w.publish(v, topic, "x", 2, dup=True, pid=1)).want(w.PUBREC)  # again is not one more
     client.send(w.publish(v, topic, "x", 0)).ping()
     client.send(w.publish(v, topic, "x", 2, pid=maximum + 1)).ends(0x93)
 
 
-@covers(v5="3.3.4-9 3.3.4-10 4.9.0-1 4.9.0-2 4.9.0-3 3.3.4-8")
+@covers(v5="4.3.3-10 3.3.4-7")
+def test_the_same_message_again_takes_no_more_of_the_quota(new, v, topic):
+    """Neither at once nor after a reconnection, when a client has to send all of them again."""
+    client = new(clean=False, props=KEEP)
+    pids = range(1, client.connack.get(w.RECEIVE_MAX) + 1)
+    for pid in pids:
+        client.send(w.publish(v, topic, "x", 2, pid=pid)).want(w.PUBREC)
+    client.drop()
+    client = new(client.id, clean=False, props=KEEP)
+    for pid in pids:
+        client.send(w.publish(v, topic, "x", 2, dup=True, pid=pid))
+    for pid in pids:
+        assert client.want(w.PUBREC).pid == pid
+    client.send(w.publish(v, topic, "x", 2, dup=True, pid=1)).want(w.PUBREC)
+    for pid in pids:
+        client.send(w.ack(w.PUBREL, pid)).expect(w.ack(w.PUBCOMP, pid))
+
+
+@covers(v5="3.3.4-9 3.3.4-10 4.9.0-1 4.9.0-2 4.9.0-3")
 @pytest.mark.parametrize("qos", [1, 2])
 def test_receive_maximum_of_a_client(new, v, topic, qos):
     client, other = new(props=[(w.RECEIVE_MAX, 3)]), new()
@@ -607,7 +624,7 @@ def test_no_local_and_shared(new, v, topic):
 
 
 @covers(v5="4.8.2-1 4.8.2-2")
-@pytest.mark.parametrize("name", ["$share//{0}", "$share/g", "$share/g/", "$share", "$share/", "$share/+/{0}", "$share/#/{0}", "$share/a+/{0}",
+@pytest.mark.parametrize("name", ["$share//{0}", "$share/g", "$share/g/", "$share/", "$share/+/{0}", "$share/#/{0}", "$share/a+/{0}",
                                   "$share/a#b/{0}", "$share/#"])
 def test_wrong_shared_filter(new, v, topic, name):
     client = new().send(w.subscribe(v, 1, [(name.format(topic), 0)]))
