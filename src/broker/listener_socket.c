@@ -100,7 +100,7 @@ static void socket_say_name(struct listener_socket *s)
         struct sockaddr_storage at = { .ss_family = AF_UNSPEC };
         const struct sockaddr_un *local = (const void *)&at;
         socklen_t n = sizeof(at);
-        struct peer p;
+        struct peer p = { .port = 0 };
         char text[INET6_ADDRSTRLEN];
         bool is_v6;
 
