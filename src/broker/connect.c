@@ -151,6 +151,7 @@ static void connection_say_welcome(struct connection *c, const struct mqtt_conne
                 .max_qos = 2,
                 .receive_max = (uint16_t)MBGATE_MIN(conf->max_inflight, UINT16_MAX),
                 .max_packet_bytes = conf->max_packet_bytes,
+                .no_retain = conf->max_retained_messages == 0,
                 .alias_max = (uint16_t)MBGATE_MIN(conf->max_topic_alias, CONNECTION_ALIASES_MAX),
         };
 
@@ -322,6 +323,8 @@ static int connect_check(const struct connection *c, const struct mqtt_connect *
                 return MQTT_BAD_CLIENT_ID; /* MQTT-3.1.3-8 of 3.1.1 */
         if (k->has_will && k->will_topic.n > conf->max_topic_bytes)
                 return MQTT_BAD_TOPIC;
+        if (k->has_will && k->will_retain && k->version == MQTT_V5 && conf->max_retained_messages == 0)
+                return MQTT_NO_RETAIN;
         return 0;
 }
 

@@ -70,16 +70,17 @@ static bool list_has(struct text list, const char *word)
 /* Names of sub-protocols are compared as they are: RFC 6455 §11.5. */
 static const char *list_protocol(struct text list)
 {
-        static const char *const known[] = { "mqtt", "mqttv3.1" };
+        static const char ours[] = "mqtt", older[] = "mqttv3.1";
+        const char *found = NULL;
         struct text t;
 
         while (next_word(&list, &t)) {
-                for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
-                        if (t.n == strlen(known[i]) && memcmp(t.at, known[i], t.n) == 0)
-                                return known[i];
-                }
+                if (t.n == sizeof(ours) - 1 && memcmp(t.at, ours, t.n) == 0)
+                        return ours; /* MQTT-6.0.0-3: whatever else is offered */
+                if (t.n == sizeof(older) - 1 && memcmp(t.at, older, t.n) == 0)
+                        found = older;
         }
-        return NULL;
+        return found;
 }
 
 static bool is_base64(char c)

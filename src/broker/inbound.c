@@ -131,13 +131,24 @@ static uint8_t publish_route(struct connection *c, const struct mqtt_publish *p,
         return router_reason(r);
 }
 
-/* Whether one more of QoS 1 or 2 is within what the client was told: §3.3.4, MQTT-3.3.4-9. */
-static bool publish_is_within_receive_max(const struct connection *c)
+/* Whether one more of QoS 1 or 2 is within what the client was told (MQTT-3.3.4-9); one that comes again is
+ * none more. */
+static bool publish_is_within_receive_max(const struct connection *c, const struct mqtt_publish *p)
 {
-        const struct session *s = c->session;
-        size_t n = c->n_answers_held + (s->queue ? queue_n_unreleased(s->queue) : 0u);
+        const struct queue *q = c->session->queue;
+        size_t n = c->n_answers_held + (q ? queue_n_unreleased(q) : 0u);
 
-        return c->version < MQTT_V5 || n < broker_conf(c->broker)->max_inflight;
+        return c->version < MQTT_V5 || p->qos == 0 || n < broker_conf(c->broker)->max_inflight ||
+               (p->qos == 2 && q && queue_has_received(q, p->packet_id));
+}
+
+/* Nothing is retained here, and the client has been told: §3.2.2.3.5. To 3.x clients it cannot be told. */
+static bool publish_may_retain(const struct connection *c, struct mqtt_publish *p)
+{
+        if (!p->retain || broker_conf(c->broker)->max_retained_messages > 0)
+                return true;
+        p->retain = false;
+        return c->version < MQTT_V5;
 }
 
 /* QoS 2, §4.3.3 method A: it is given on at once, and its id kept until PUBREL. 0 or the reason to end. */
@@ -185,8 +196,10 @@ int connection_on_publish(struct connection *c, const struct mqtt_frame *f)
         c->broker->stats.n_publish_bytes_in += p.payload.n;
         if (c->options->trace)
                 publish_trace(c, &p);
-        if (p.qos > 0 && !publish_is_within_receive_max(c))
+        if (!publish_is_within_receive_max(c, &p))
                 return MQTT_RECEIVE_MAXIMUM;
+        if (!publish_may_retain(c, &p))
+                return MQTT_NO_RETAIN;
         if (p.qos == 2)
                 return publish_receive(c, &p);
         reason = (uint8_t)publish_check(c, &p);

@@ -442,12 +442,17 @@ int queue_pubcomp(struct queue *q, uint16_t packet_id)
         return 0;
 }
 
-static uint16_t *unreleased_find(struct queue *q, uint16_t packet_id)
+static uint16_t *unreleased_find(const struct queue *q, uint16_t packet_id)
 {
         for (size_t i = 0; i < q->n_unreleased; i++)
                 if (q->unreleased[i] == packet_id)
                         return &q->unreleased[i];
         return NULL;
+}
+
+bool queue_has_received(const struct queue *q, uint16_t packet_id)
+{
+        return unreleased_find(q, packet_id) != NULL;
 }
 
 int queue_receive(struct queue *q, uint16_t packet_id)

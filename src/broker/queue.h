@@ -119,6 +119,9 @@ int queue_pubcomp(struct queue *q, uint16_t packet_id);
  * −ENOMEM. */
 int queue_receive(struct queue *q, uint16_t packet_id);
 
+/* Whether a PUBLISH of QoS 2 with this id has come and awaits PUBREL. */
+bool queue_has_received(const struct queue *q, uint16_t packet_id);
+
 /* PUBREL from the client, or a PUBREC ≥ 0x80 to it. 0, or QUEUE_UNKNOWN. */
 int queue_release(struct queue *q, uint16_t packet_id);
 

@@ -118,7 +118,7 @@ int router_publish(struct broker *b, struct publication *p, struct session *from
         size_t n_hits;
         int r = 0;
 
-        if (p->retain)
+        if (p->retain && broker_conf(b)->max_retained_messages > 0)
                 r = router_retain(b, p, &stored);
         if (r < 0 || r == ROUTER_TOO_DEEP)
                 return r;
