@@ -133,6 +133,7 @@ static void check_packet(const struct mqtt_frame *f, enum mqtt_version v)
                 break;
         default: break;
         }
+        packet = NULL;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
