@@ -10,7 +10,9 @@
 #include "broker_private.h"
 #include "persistence_private.h"
 
-#define STORE_FILE "broker.db"
+#define STORE_FILE         "broker.db"
+#define HAND_OVER_AGAIN_US USEC_PER_SEC
+#define WALK_LOOKS         1000
 
 /* The store's own time of now; 0 when nobody has set the clock. */
 static int64_t wall_now_us(void)
@@ -41,27 +43,46 @@ void persistence_stats(const struct persistence *p, uint64_t *ret_n_messages, ui
         *ret_n_bytes = p ? store_file_bytes(p->store) : 0;
 }
 
-/* Under "sync" at the end of the turn, so that all changes of a turn are one commit. */
+static void persistence_arm_at(struct persistence *p, uint64_t at_us)
+{
+        p->is_armed = true;
+        loop_timer_set(p->timer, at_us);
+}
+
+/*
+ * Under "sync" at the end of the turn, so that all changes of a turn are one commit. What piles up in memory
+ * goes to the disk whatever the durability is.
+ */
 static void persistence_arm(struct persistence *p)
 {
+        uint64_t now_us;
+
+        if (store_is_overfull(p->store)) {
+                persistence_arm_at(p, loop_now_us(p->broker->loop));
+                return;
+        }
         if (p->is_armed || p->pause_us == CLOCK_NEVER_US)
                 return;
-        p->is_armed = true;
-        loop_timer_set(p->timer, loop_now_us(p->broker->loop) + p->pause_us);
+        now_us = loop_now_us(p->broker->loop);
+        persistence_arm_at(p, MBGATE_MAX(now_us + p->pause_us, store_retry_us(p->store)));
 }
 
 static uint64_t persistence_put(struct persistence *p, enum record_table table, const void *key, size_t n_key,
                                 const void *value, size_t n_value, bool is_new)
 {
+        uint64_t number = store_put(p->store, (uint8_t)table, key, n_key, value, n_value, is_new);
+
         persistence_arm(p);
-        return store_put(p->store, (uint8_t)table, key, n_key, value, n_value, is_new);
+        return number;
 }
 
 static uint64_t persistence_delete(struct persistence *p, enum record_table table, const void *key,
                                    size_t n_key)
 {
+        uint64_t number = store_delete(p->store, (uint8_t)table, key, n_key);
+
         persistence_arm(p);
-        return store_delete(p->store, (uint8_t)table, key, n_key);
+        return number;
 }
 
 /* ---- messages ---- */
@@ -69,14 +90,14 @@ static uint64_t persistence_delete(struct persistence *p, enum record_table tabl
 static uint64_t persistence_put_message(struct persistence *p, enum record_table table, const void *key,
                                         size_t n_key, const struct message *m, bool is_new)
 {
-        size_t n = record_message_bytes(m);
-        CLEANUP(cleanup_free)
-        uint8_t *value = malloc(n);
+        uint8_t *value;
+        uint64_t number =
+                store_put_room(p->store, (uint8_t)table, key, n_key, record_message_bytes(m), is_new, &value);
 
-        if (!value)
-                return 0;
-        record_put_message(value, m, m->expiry_s > 0 ? wall_now_us() : 0);
-        return persistence_put(p, table, key, n_key, value, n, is_new);
+        if (number > 0)
+                record_put_message(value, m, m->expiry_s > 0 ? wall_now_us() : 0);
+        persistence_arm(p);
+        return number;
 }
 
 uint64_t persistence_retain(struct persistence *p, struct message *m)
@@ -85,7 +106,7 @@ uint64_t persistence_retain(struct persistence *p, struct message *m)
                 return 0;
         if (m->topic[0] == '$')
                 return 0; /* $SYS is made anew */
-        if (m->payload_bytes == 0)
+        if (m->payload_bytes == 0 || m->is_live)
                 return persistence_delete(p, RECORD_RETAINED, m->topic, m->topic_bytes);
         return persistence_put_message(p, RECORD_RETAINED, m->topic, m->topic_bytes, m, false);
 }
@@ -369,11 +390,12 @@ static void persistence_on_timer(void *user, uint64_t now_us)
 {
         struct persistence *p = user;
 
-        (void)now_us;
         p->is_armed = false;
-        store_flush(p->store);
+        store_flush(p->store, now_us);
         if (p->is_sync && store_committed(p->store) == store_last(p->store))
                 p->fn(p->user); /* all of it came and went */
+        if (store_has_work(p->store) && !store_is_busy(p->store) && p->pause_us != CLOCK_NEVER_US)
+                persistence_arm_at(p, now_us + HAND_OVER_AGAIN_US); /* no memory for it */
 }
 
 static void persistence_on_io(void *user, int fd, uint32_t events)
@@ -382,7 +404,7 @@ static void persistence_on_io(void *user, int fd, uint32_t events)
 
         (void)fd;
         (void)events;
-        store_take_results(p->store);
+        store_take_results(p->store, loop_now_us(p->broker->loop));
         if (p->is_sync)
                 p->fn(p->user);
         if (store_has_work(p->store))
@@ -403,6 +425,14 @@ static int persistence_start(struct persistence *p, const struct conf_broker *co
         return loop_add_io(p->broker->loop, store_fd(p->store), EPOLLIN, persistence_on_io, p, &p->io);
 }
 
+/* A retained message has expired. */
+static void persistence_on_expired(void *user, const struct message *m)
+{
+        struct persistence *p = user;
+
+        (void)persistence_delete(p, RECORD_RETAINED, m->topic, m->topic_bytes);
+}
+
 static int persistence_open(struct persistence *p, const struct conf_broker *conf)
 {
         struct store_init init = {
@@ -418,6 +448,9 @@ static int persistence_open(struct persistence *p, const struct conf_broker *con
         if (r < 0)
                 return r;
         persistence_tidy_up(p);
+        retained_on_expired(p->broker->retained, persistence_on_expired, p);
+        if (store_has_work(p->store))
+                persistence_arm(p);
         return 0;
 }
 
@@ -445,6 +478,48 @@ int persistence_new(struct broker *b, persistence_committed_fn fn, void *user,
         return r == -EINVAL ? 0 : r; /* told: it goes on without */
 }
 
+/* At an orderly stop: the values that the gateway published itself, as they are now. */
+static void persistence_put_live(struct persistence *p)
+{
+        struct broker *b = p->broker;
+        struct retained_cursor *c;
+        size_t looks = WALK_LOOKS;
+        struct message *m;
+        int r;
+
+        if (retained_cursor_new(b->retained, "#", 1, &c) != 0)
+                return;
+        while ((r = retained_cursor_next(c, loop_now_us(b->loop), &looks, &m)) != 0) {
+                if (r == RETAINED_MORE)
+                        looks = WALK_LOOKS;
+                else if (m->is_live)
+                        (void)persistence_put_message(p, RECORD_RETAINED, m->topic, m->topic_bytes, m, false);
+        }
+        (void)retained_cursor_free(c);
+}
+
+/* At an orderly stop: what is left of the time of those who are away, for a board that does not know how long
+ * it was off. */
+static void persistence_put_away(struct persistence *p)
+{
+        uint64_t now_us = loop_now_us(p->broker->loop);
+
+        for (struct session *s = p->broker->sessions; s; s = s->hh.next) {
+                if (s->stored == 0 || s->ends_us == CLOCK_NEVER_US || s->ends_us <= now_us)
+                        continue;
+                s->expiry_s = (uint32_t)((s->ends_us - now_us + USEC_PER_SEC - 1) / USEC_PER_SEC);
+                persistence_session(p, s);
+        }
+}
+
+static void persistence_stop(struct persistence *p)
+{
+        p->pause_us = CLOCK_NEVER_US; /* store_free() writes it */
+        retained_on_expired(p->broker->retained, NULL, NULL);
+        persistence_put_live(p);
+        persistence_put_away(p);
+}
+
 struct persistence *persistence_free(struct persistence *p)
 {
         struct kept_message *m, *next_message;
@@ -452,6 +527,8 @@ struct persistence *persistence_free(struct persistence *p)
 
         if (!p)
                 return NULL;
+        if (p->io)
+                persistence_stop(p);
         p->io = loop_io_free(p->io);
         p->timer = loop_timer_free(p->timer);
         p->store = store_free(p->store);

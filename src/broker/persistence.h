@@ -50,7 +50,10 @@ uint64_t persistence_last(const struct persistence *p);
 /* Whether the storage thread is late, for the watchdog. */
 bool persistence_is_late(struct persistence *p, uint64_t now_us);
 
-/* The retained message of its topic; one with an empty payload clears it. */
+/*
+ * The retained message of its topic; one with an empty payload clears it. A live one (struct message) is
+ * written at an orderly stop only: the gateway says it anew after its start, and a card would wear out.
+ */
 uint64_t persistence_retain(struct persistence *p, struct message *m);
 
 /* A session that has come, gone away, or has another expiry: written if it can outlive its connection, and

@@ -31,6 +31,7 @@ static int message_of(const struct persistence *p, const struct record_message *
                 .payload_bytes = row->payload.n,
                 .qos = row->qos,
                 .retain = row->retain,
+                .is_live = row->is_live,
                 .expiry_s = row->expiry_s,
                 .made_us = loop_now_us(p->broker->loop),
                 .properties = row->properties.data,

@@ -15,6 +15,7 @@ enum message_flags {
         FLAG_NO_LOCAL = 0x08,
         FLAG_AS_PUBLISHED = 0x10,
         FLAG_USER = 0x20,
+        FLAG_LIVE = 0x40,
 };
 
 void record_put_u64(uint8_t out[8], uint64_t v)
@@ -44,7 +45,7 @@ size_t record_message_bytes(const struct message *m)
 
 void record_put_message(uint8_t *out, const struct message *m, int64_t wall_us)
 {
-        out[0] = (uint8_t)(m->qos | (m->retain ? FLAG_RETAIN : 0));
+        out[0] = (uint8_t)(m->qos | (m->retain ? FLAG_RETAIN : 0) | (m->is_live ? FLAG_LIVE : 0));
         put_be32(out + 1, m->expiry_s);
         record_put_u64(out + 5, (uint64_t)wall_us);
         put_be16(out + 13, (uint16_t)m->topic_bytes);
@@ -73,6 +74,7 @@ bool record_take_message(const uint8_t *bytes, size_t n, struct record_message *
                 .expiry_s = get_be32(bytes + 1),
                 .qos = bytes[0] & FLAG_QOS,
                 .retain = bytes[0] & FLAG_RETAIN,
+                .is_live = bytes[0] & FLAG_LIVE,
         };
         return topic_is_name((const char *)ret->topic.data, n_topic);
 }

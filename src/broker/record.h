@@ -35,7 +35,7 @@ struct record_message {
         int64_t wall_us; /* when it was made; 0: the clock was not set */
         uint32_t expiry_s;
         uint8_t qos;
-        bool retain;
+        bool retain, is_live;
 };
 
 size_t record_message_bytes(const struct message *m);

@@ -25,6 +25,8 @@ struct retained {
         struct entry *oldest; /* of those that can expire: its turn is longest ago */
         size_t n_messages, n_bytes, n_cursors;
         size_t n_expiring;
+        retained_expired_fn on_expired;
+        void *user;
 };
 
 struct retained_cursor {
@@ -202,6 +204,12 @@ struct message *retained_get(const struct retained *r, const char *topic, size_t
         return e && e->expires_us > now_us ? e->message : NULL;
 }
 
+void retained_on_expired(struct retained *r, retained_expired_fn fn, void *user)
+{
+        r->on_expired = fn;
+        r->user = user;
+}
+
 size_t retained_expire(struct retained *r, uint64_t now_us, size_t max_looks)
 {
         size_t n_dropped = 0;
@@ -211,6 +219,8 @@ size_t retained_expire(struct retained *r, uint64_t now_us, size_t max_looks)
 
                 r->oldest = e->next;
                 if (e->expires_us <= now_us) {
+                        if (r->on_expired)
+                                r->on_expired(r->user, e->message);
                         entry_drop(r, e);
                         n_dropped++;
                 }

@@ -48,6 +48,10 @@ MUST_CHECK int retained_set(struct retained *r, struct message *m, uint64_t now_
 /* The message of a topic, still the table's, or NULL. */
 struct message *retained_get(const struct retained *r, const char *topic, size_t n_topic, uint64_t now_us);
 
+/* A message has expired and goes now. NULL: nobody is told. */
+typedef void (*retained_expired_fn)(void *user, const struct message *m);
+void retained_on_expired(struct retained *r, retained_expired_fn fn, void *user);
+
 /*
  * Looks at up to `max_looks` of the messages that can expire, beginning with those whose turn is longest ago,
  * and drops those that have. Returns how many.

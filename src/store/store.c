@@ -1,215 +1,243 @@
 /* SPDX-License-Identifier: MIT */
-#include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "mbgate/base/clock.h"
 #include "mbgate/base/log.h"
 
 #include "store_private.h"
 
-#define DIRECTORY_MODE 0700
-#define FILE_MODE      0600
-#define RETRY_US       (60 * USEC_PER_SEC)
-#define CORRUPT_MAX    100 /* files moved aside */
-
 struct store {
         struct store_thread *thread;
         struct store_change *changes; /* being gathered; uthash */
+        size_t n_bytes;               /* of them */
+        size_t max_bytes;             /* more than that is handed over at once */
         uint64_t number;              /* of the latest change */
         uint64_t committed;
         uint64_t file_bytes;
-        uint64_t retry_us;
+        uint64_t retry_us; /* after a failure; 0: none */
+        size_t n_damaged;  /* rows, at start */
         char *path;
         bool is_busy; /* the thread has a batch */
         bool is_failing;
 };
 
-/* ---- batches ---- */
-
-static void change_free(struct store_change *c)
-{
-        if (!c)
-                return;
-        free(c->value);
-        free(c);
-}
-
-static void changes_free(struct store_change **changes)
-{
-        struct store_change *c, *next;
-
-        HASH_ITER (hh, *changes, c, next) {
-                HASH_DEL(*changes, c);
-                change_free(c);
-        }
-}
+/* ---- what is gathered ---- */
 
 void store_batch_free(struct mail *mail)
 {
         struct store_batch *batch = (struct store_batch *)(void *)mail;
+        struct store_change *c, *next;
 
-        changes_free(&batch->changes);
+        HASH_ITER (hh, batch->changes, c, next) {
+                HASH_DEL(batch->changes, c);
+                free(c);
+        }
         free(batch);
 }
 
-static int change_new(uint8_t table, const void *key, size_t n_key, const void *value, size_t n_value,
-                      struct store_change **ret_change)
+static size_t change_bytes(const struct store_change *c)
 {
-        struct store_change *c = calloc(1, sizeof(*c) + 1 + n_key);
-
-        if (!c)
-                return -ENOMEM;
-        if (n_value > 0) {
-                c->value = malloc(n_value);
-                if (!c->value) {
-                        free(c);
-                        return -ENOMEM;
-                }
-                memcpy(c->value, value, n_value);
-        }
-        c->n_key = (uint32_t)(1 + n_key);
-        c->n_value = (uint32_t)n_value;
-        c->key[0] = table;
-        memcpy(c->key + 1, key, n_key);
-        *ret_change = c;
-        return 0;
+        return sizeof(*c) + c->n_key + c->n_value;
 }
 
-static struct store_change *changes_find(struct store_change *changes, const struct store_change *like)
+static struct store_change *change_new(uint8_t table, const void *key, size_t n_key, size_t n_value)
+{
+        struct store_change *c = malloc(sizeof(*c) + 1 + n_key + n_value);
+
+        if (!c)
+                return NULL;
+        *c = (struct store_change){ .n_key = (uint32_t)(1 + n_key), .n_value = (uint32_t)n_value };
+        c->bytes[0] = table;
+        memcpy(c->bytes + 1, key, n_key);
+        return c;
+}
+
+static struct store_change *store_find(const struct store *s, const struct store_change *like)
 {
         struct store_change *found;
 
-        HASH_FIND(hh, changes, like->key, like->n_key, found);
+        HASH_FIND(hh, s->changes, like->bytes, like->n_key, found);
         return found;
 }
 
-static void changes_add(struct store_change **changes, struct store_change *c)
+static void store_add(struct store *s, struct store_change *c)
 {
-        HASH_ADD_KEYPTR(hh, *changes, c->key, c->n_key, c);
+        HASH_ADD_KEYPTR(hh, s->changes, c->bytes, c->n_key, c);
+        s->n_bytes += change_bytes(c);
+}
+
+static void store_remove(struct store *s, struct store_change *c)
+{
+        HASH_DEL(s->changes, c);
+        s->n_bytes -= change_bytes(c);
+        free(c);
 }
 
 /* Takes the place of an older change of the same key. */
-static void store_take_change(struct store *s, struct store_change *c)
+static uint64_t store_take_change(struct store *s, struct store_change *c)
 {
-        struct store_change *old = changes_find(s->changes, c);
+        struct store_change *old = store_find(s, c);
 
         if (old) {
                 c->is_new = old->is_new;
-                HASH_DEL(s->changes, old);
-                change_free(old);
+                store_remove(s, old);
         }
         s->number++;
         if (c->is_delete && c->is_new)
-                change_free(c); /* it came and went */
+                free(c); /* it came and went */
         else
-                changes_add(&s->changes, c);
+                store_add(s, c);
+        return s->number;
+}
+
+uint64_t store_put_room(struct store *s, uint8_t table, const void *key, size_t n_key, size_t n_value,
+                        bool is_new, uint8_t **ret_value)
+{
+        struct store_change *c = change_new(table, key, n_key, n_value);
+
+        if (!c)
+                return 0;
+        c->is_new = is_new;
+        *ret_value = c->bytes + c->n_key;
+        return store_take_change(s, c);
 }
 
 uint64_t store_put(struct store *s, uint8_t table, const void *key, size_t n_key, const void *value,
                    size_t n_value, bool is_new)
 {
-        struct store_change *c;
+        uint8_t *room;
+        uint64_t number = store_put_room(s, table, key, n_key, n_value, is_new, &room);
 
-        if (change_new(table, key, n_key, value, n_value, &c) < 0)
-                return 0;
-        c->is_new = is_new;
-        store_take_change(s, c);
-        return s->number;
+        if (number > 0 && n_value > 0)
+                memcpy(room, value, n_value);
+        return number;
 }
 
 uint64_t store_delete(struct store *s, uint8_t table, const void *key, size_t n_key)
 {
-        struct store_change *c;
+        struct store_change *c = change_new(table, key, n_key, 0);
 
-        if (change_new(table, key, n_key, NULL, 0, &c) < 0)
+        if (!c)
                 return 0;
         c->is_delete = true;
-        store_take_change(s, c);
-        return s->number;
+        return store_take_change(s, c);
 }
+
+/* ---- to the thread, and back ---- */
 
 bool store_has_work(const struct store *s)
 {
         return s->changes != NULL || s->committed < s->number;
 }
 
-void store_flush(struct store *s)
+bool store_is_busy(const struct store *s)
 {
-        struct store_batch *batch;
-
-        if (s->is_busy || clock_monotonic_us() < s->retry_us)
-                return;
-        if (!s->changes) {
-                s->committed = s->number; /* all of it came and went */
-                return;
-        }
-        batch = calloc(1, sizeof(*batch));
-        if (!batch)
-                return; /* next time */
-        *batch = (struct store_batch){
-                .mail = { .kind = STORE_MAIL_BATCH, .free = store_batch_free },
-                .changes = TAKE(s->changes),
-                .number = s->number,
-        };
-        if (store_thread_give(s->thread, batch) < 0) {
-                s->changes = TAKE(batch->changes);
-                free(batch);
-                return;
-        }
-        s->is_busy = true;
+        return s->is_busy;
 }
 
-/* What could not be written comes under what came meanwhile. */
+bool store_is_overfull(const struct store *s)
+{
+        return s->n_bytes > s->max_bytes;
+}
+
+uint64_t store_retry_us(const struct store *s)
+{
+        return s->retry_us;
+}
+
+static int store_give(struct store *s)
+{
+        struct store_batch *batch = calloc(1, sizeof(*batch));
+        int r;
+
+        if (!batch)
+                return -ENOMEM;
+        batch->mail = (struct mail){ .kind = STORE_MAIL_BATCH, .free = store_batch_free };
+        batch->changes = s->changes;
+        batch->number = s->number;
+        r = store_thread_give(s->thread, batch);
+        if (r < 0) {
+                free(batch);
+                return r;
+        }
+        s->changes = NULL;
+        s->n_bytes = 0;
+        s->is_busy = true;
+        return 0;
+}
+
+void store_flush(struct store *s, uint64_t now_us)
+{
+        if (s->is_busy || (now_us < s->retry_us && !store_is_overfull(s)))
+                return;
+        if (!s->changes)
+                s->committed = s->number; /* all of it came and went */
+        else
+                (void)!store_give(s); /* else next time: it is still gathered */
+}
+
+/* A change that could not be written comes under what came meanwhile. */
+static void store_take_back_one(struct store *s, struct store_change *c)
+{
+        struct store_change *newer = store_find(s, c);
+
+        if (newer) {
+                newer->is_new = c->is_new;
+                if (newer->is_delete && newer->is_new)
+                        store_remove(s, newer);
+        }
+        if (newer || (c->is_delete && c->is_new))
+                free(c);
+        else
+                store_add(s, c);
+}
+
 static void store_take_back(struct store *s, struct store_batch *batch)
 {
         struct store_change *c, *next;
 
         HASH_ITER (hh, batch->changes, c, next) {
-                struct store_change *newer = changes_find(s->changes, c);
-
                 HASH_DEL(batch->changes, c);
-                if (newer) {
-                        newer->is_new = c->is_new;
-                        change_free(c);
-                } else {
-                        changes_add(&s->changes, c);
-                }
+                store_take_back_one(s, c);
         }
+        s->max_bytes = MBGATE_MAX(STORE_GATHER_BYTES, 2 * s->n_bytes);
 }
 
-static void store_take_result(struct store *s, struct store_batch *batch)
+static void store_on_written(struct store *s, const struct store_batch *batch)
 {
-        s->is_busy = false;
-        s->file_bytes = batch->file_bytes;
-        if (batch->result == 0) {
-                if (s->is_failing)
-                        log_info(NULL, "store: %s: written again", s->path);
-                s->is_failing = false;
-                s->committed = batch->number;
-                return;
-        }
+        if (s->is_failing)
+                log_info(NULL, "store: %s: can be written again", s->path);
+        s->is_failing = false;
+        s->retry_us = 0;
+        s->max_bytes = STORE_GATHER_BYTES;
+        s->committed = batch->number;
+}
+
+static void store_on_failure(struct store *s, struct store_batch *batch, uint64_t now_us)
+{
         if (!s->is_failing)
                 log_error(&(struct log_fields){ .error = -batch->result },
                           "store: %s: cannot be written: %s: goes on in memory, and tries again every minute",
                           s->path, batch->reason);
         s->is_failing = true;
-        s->retry_us = clock_monotonic_us() + RETRY_US;
+        s->retry_us = now_us + STORE_RETRY_US;
         store_take_back(s, batch);
 }
 
-void store_take_results(struct store *s)
+void store_take_results(struct store *s, uint64_t now_us)
 {
         struct store_batch *batch;
 
         while ((batch = store_thread_take(s->thread)) != NULL) {
-                store_take_result(s, batch);
+                s->is_busy = false;
+                s->file_bytes = batch->file_bytes;
+                if (batch->result == 0)
+                        store_on_written(s, batch);
+                else
+                        store_on_failure(s, batch, now_us);
                 store_batch_free(&batch->mail);
         }
 }
@@ -239,6 +267,11 @@ uint64_t store_file_bytes(const struct store *s)
         return s->file_bytes;
 }
 
+size_t store_gathered_bytes(const struct store *s)
+{
+        return s->n_bytes;
+}
+
 struct heartbeat *store_heartbeat(struct store *s)
 {
         return store_thread_heartbeat(s->thread);
@@ -246,116 +279,74 @@ struct heartbeat *store_heartbeat(struct store *s)
 
 /* ---- opening ---- */
 
-static int directory_prepare(const char *directory)
+struct reading {
+        struct store *store;
+        store_row_fn on_row;
+        void *user;
+};
+
+/* A damaged row is told once: the next start does not find it any more. */
+static void store_on_row(void *user, bool is_good, uint8_t table, const void *key, size_t n_key,
+                         const void *value, size_t n_value)
 {
-        struct stat st;
+        const struct reading *r = user;
 
-        if (mkdir(directory, DIRECTORY_MODE) < 0 && errno != EEXIST)
-                return -errno;
-        if (stat(directory, &st) < 0)
-                return -errno;
-        return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
-}
-
-/* Made here, so that nobody else can read it from the first moment. */
-static int file_prepare(const char *path)
-{
-        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
-        int r = fd < 0 ? -errno : 0;
-
-        if (fd >= 0)
-                (void)close(fd);
-        return r;
-}
-
-/* The name of the directory's entry is on the disk too. */
-static void directory_sync(const char *directory)
-{
-        int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-        if (fd < 0)
+        if (is_good) {
+                r->on_row(r->user, table, key, n_key, value, n_value);
                 return;
-        (void)fsync(fd);
-        (void)close(fd);
-}
-
-/* A damaged file is evidence: it is kept. Its log belongs to it. */
-static int move_aside(const char *path, const char *reason)
-{
-        static const char *const parts[] = { "", "-wal", "-shm" };
-        char from[512], to[544];
-
-        for (unsigned i = 1; i <= CORRUPT_MAX; i++) {
-                (void)snprintf(to, sizeof(to), "%s.corrupt-%u", path, i);
-                if (access(to, F_OK) == 0)
-                        continue;
-                log_error(NULL, "store: %s is damaged (%s): kept as %s; begins with an empty one", path,
-                          reason, to);
-                for (size_t k = 0; k < ARRAY_SIZE(parts); k++) {
-                        (void)snprintf(from, sizeof(from), "%s%s", path, parts[k]);
-                        (void)snprintf(to, sizeof(to), "%s.corrupt-%u%s", path, i, parts[k]);
-                        if (rename(from, to) < 0 && errno != ENOENT)
-                                return -errno;
-                }
-                return 0;
         }
-        return -EEXIST;
+        r->store->n_damaged++;
+        (void)store_delete(r->store, table, key, n_key);
 }
 
-static int open_and_read(const char *path, uint64_t max_bytes, store_row_fn on_row, void *user,
-                         char reason[128], struct database **ret_database)
+/* 0; DATABASE_NEWER; −errno. A damaged file is replaced by an empty one. */
+static int store_open_file(const char *path, const struct store_init *init, char reason[STORE_REASON_BYTES],
+                           struct database **ret_database)
 {
-        CLEANUP(database_closep)
-        struct database *d = NULL;
-        size_t n_bad;
-        int r;
+        int r = store_file_prepare(init->directory, path);
 
-        r = file_prepare(path);
         if (r < 0) {
-                (void)snprintf(reason, 128, "%s", strerror(-r));
+                (void)snprintf(reason, STORE_REASON_BYTES, "%s", strerror(-r));
                 return r;
         }
-        r = database_open(path, max_bytes, reason, &d);
-        if (r != 0)
+        r = database_open(path, init, reason, ret_database);
+        if (r != DATABASE_CORRUPT)
                 return r;
-        r = database_read(d, on_row, user, &n_bad);
-        if (r != 0) {
-                (void)snprintf(reason, 128, "rows cannot be read");
-                return r;
-        }
-        if (n_bad > 0)
-                log_warn(NULL, "store: %s: %zu row(s) are damaged and left out", path, n_bad);
-        *ret_database = TAKE(d);
-        return 0;
+        r = store_file_move_aside(path, reason);
+        if (r == 0)
+                r = store_file_prepare(init->directory, path);
+        if (r == 0)
+                r = database_open(path, init, reason, ret_database);
+        return r == DATABASE_CORRUPT ? -EIO : r;
 }
 
 static int store_open(struct store *s, const struct store_init *init, store_row_fn on_row, void *user)
 {
         CLEANUP(database_closep)
         struct database *d = NULL;
-        char reason[128] = "";
-        int r = directory_prepare(init->directory);
+        struct reading reading = { .store = s, .on_row = on_row, .user = user };
+        char reason[STORE_REASON_BYTES] = "";
+        int r = store_open_file(s->path, init, reason, &d);
 
-        if (r < 0)
-                (void)snprintf(reason, sizeof(reason), "%s", strerror(-r));
-        else
-                r = open_and_read(s->path, init->max_bytes, on_row, user, reason, &d);
-        if (r == DATABASE_CORRUPT) {
-                r = move_aside(s->path, reason);
-                if (r == 0)
-                        r = open_and_read(s->path, init->max_bytes, on_row, user, reason, &d);
-        }
         if (r != 0) {
                 log_error(&(struct log_fields){ .error = r < 0 ? -r : 0 },
                           "store: %s cannot be used: %s: nothing outlives the program", s->path,
                           r == DATABASE_NEWER ? "a newer version of mbgated has written it" : reason);
                 return -EINVAL;
         }
-        directory_sync(init->directory);
+        r = database_read(d, store_on_row, &reading);
+        if (r != 0) {
+                /* It passed its check and broke meanwhile: what was given is kept in memory only. */
+                d = database_close(d);
+                (void)!store_file_move_aside(s->path, "it cannot be read to its end");
+                return -EINVAL;
+        }
+        if (s->n_damaged > 0)
+                log_warn(NULL, "store: %s: %zu row(s) are damaged and left out", s->path, s->n_damaged);
         r = store_thread_new(d, &s->thread);
         if (r < 0)
                 return r;
-        d = NULL;
+        d = NULL; /* the thread's now */
         return 0;
 }
 
@@ -367,6 +358,7 @@ int store_new(const struct store_init *init, store_row_fn on_row, void *user, st
 
         if (!s)
                 return -ENOMEM;
+        s->max_bytes = STORE_GATHER_BYTES;
         if (asprintf(&s->path, "%s/%s", init->directory, init->name) < 0) {
                 s->path = NULL;
                 return -ENOMEM;
@@ -384,22 +376,24 @@ static void store_wait(struct store *s)
 
         while (s->is_busy) {
                 (void)poll(&p, 1, -1);
-                store_take_results(s);
+                store_take_results(s, 0);
         }
 }
 
 struct store *store_free(struct store *s)
 {
+        struct store_change *c, *next;
+
         if (!s)
                 return NULL;
         if (s->thread) {
                 store_wait(s);
-                s->retry_us = 0;
-                store_flush(s);
+                store_flush(s, UINT64_MAX);
                 store_wait(s);
         }
         s->thread = store_thread_free(s->thread);
-        changes_free(&s->changes);
+        HASH_ITER (hh, s->changes, c, next)
+                store_remove(s, c);
         free(s->path);
         free(s);
         return NULL;

@@ -8,15 +8,21 @@
 #include "mbgate/base/mailbox.h"
 #include "mbgate/store/store.h"
 
-/* The latest change of one row. */
+#define STORE_REASON_BYTES 160
+
+/* The latest change of one row, in one allocation. */
 struct store_change {
         UT_hash_handle hh;
         bool is_delete;
-        bool is_new;
+        bool is_new; /* the row is not on the disk */
         uint32_t n_key, n_value;
-        uint8_t *value; /* of its own; NULL: none */
-        uint8_t key[];  /* the table's number, then the row's key: n_key bytes together */
+        uint8_t bytes[]; /* the table's number and the row's key: n_key bytes together; then the value */
 };
+
+static inline const uint8_t *store_change_value(const struct store_change *c)
+{
+        return c->bytes + c->n_key;
+}
 
 /* A batch on its way to the thread, and back with its result. */
 struct store_batch {
@@ -24,8 +30,8 @@ struct store_batch {
         struct store_change *changes; /* uthash; taken out by who frees them */
         uint64_t number;              /* of its latest change */
         uint64_t file_bytes;          /* result */
-        int result;                   /* 0 or −errno */
-        char reason[128];             /* of a failure */
+        int result; /* 0 or −errno; after a failure `is_new` of each change is right again */
+        char reason[STORE_REASON_BYTES];
 };
 
 enum store_mail {
@@ -34,6 +40,14 @@ enum store_mail {
 };
 
 void store_batch_free(struct mail *mail);
+
+/* ---- store_file.c: what is done with the file as a file ---- */
+
+/* Makes directory and file when they are not there; nobody else may read the file. −errno. */
+MUST_CHECK int store_file_prepare(const char *directory, const char *path);
+
+/* Renames the file with its log to "PATH.corrupt-N", and tells why. −errno, told. */
+MUST_CHECK int store_file_move_aside(const char *path, const char *reason);
 
 /* ---- store_sqlite.c: on the thread, or before it has begun ---- */
 
@@ -45,13 +59,17 @@ enum database_result {
 };
 
 /* 0; DATABASE_…; −errno. `reason`: why not. */
-MUST_CHECK int database_open(const char *path, uint64_t max_bytes, char reason[128],
+MUST_CHECK int database_open(const char *path, const struct store_init *init, char reason[STORE_REASON_BYTES],
                              struct database **ret_database);
 struct database *database_close(struct database *d);
 DEFINE_CLEANUP(struct database *, database_close)
 
-/* 0; DATABASE_CORRUPT; −errno. *ret_n_bad: rows with a wrong checksum, which are not told. */
-MUST_CHECK int database_read(struct database *d, store_row_fn on_row, void *user, size_t *ret_n_bad);
+/* A row; with a wrong checksum it is not good, and its value not given. */
+typedef void (*database_row_fn)(void *user, bool is_good, uint8_t table, const void *key, size_t n_key,
+                                const void *value, size_t n_value);
+
+/* 0; DATABASE_CORRUPT; −errno. */
+MUST_CHECK int database_read(struct database *d, database_row_fn fn, void *user);
 
 /* Writes all of a batch or nothing. Sets its result. */
 void database_write(struct database *d, struct store_batch *batch);
