@@ -10,7 +10,7 @@ import ssl
 
 import mqtt_wire as w
 
-LIMIT = 20  # seconds until a packet that must come counts as missing
+LIMIT = int(os.environ.get("MQTT_LIMIT", 60))  # seconds until a packet that must come counts as missing
 COUNTER = itertools.count(1)
 
 

@@ -19,7 +19,7 @@ def covers(v311="", v5=""):
                 continue
             numbers = [n for n in numbers if n != "-"]
             for number in numbers:
-                assert re.fullmatch(r"\d+\.\d+\.\d+-\d+", number), number
+                assert re.fullmatch(r"\d+(\.\d+)+-\d+", number), number
                 COVERED[version].setdefault(number, []).append(f"{os.path.basename(test.__code__.co_filename)}::{test.__name__}")
             params.append(pytest.param(version, id="-".join([ALLOWED[version]] + [f"MQTT_{n}" for n in numbers])))
         return pytest.mark.parametrize("v", params)(test)

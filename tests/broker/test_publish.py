@@ -450,7 +450,7 @@ def test_disconnect(new, v):
     assert client.receive() is None
 
 
-@covers("7.1.1-1", "4.2.0-1")
+@covers("7.1.1-1", "4.2-1")
 def test_many_packets_in_one_piece(new, v, topic):
     """A stream of bytes: it has no borders but those of the packets."""
     client, other = new(), new()
@@ -463,7 +463,7 @@ def test_many_packets_in_one_piece(new, v, topic):
         other.gets(topic, str(i), 1)
 
 
-@covers("7.1.1-1", "4.2.0-1")
+@covers("7.1.1-1", "4.2-1")
 @pytest.mark.parametrize("size", [0, 1, 126, 127, 128, 16383, 16384, 65536, 2097152])
 def test_sizes(new, v, topic, size):
     client, other = new(), new()
