@@ -83,6 +83,13 @@ static const char *list_protocol(struct text list)
         return found;
 }
 
+/* The list may come in several lines: RFC 6455 §11.3.4. */
+static void take_protocol(struct fields *f, const char *protocol)
+{
+        if (protocol && (!f->protocol || strcmp(protocol, "mqtt") == 0))
+                f->protocol = protocol;
+}
+
 static bool is_base64(char c)
 {
         return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '+' ||
@@ -117,8 +124,8 @@ static void take_field(struct fields *f, struct text name, struct text value)
         } else if (is(name, "Sec-WebSocket-Version")) {
                 f->has_version = true;
                 f->version_is_13 = is(value, "13");
-        } else if (is(name, "Sec-WebSocket-Protocol") && !f->protocol) {
-                f->protocol = list_protocol(value);
+        } else if (is(name, "Sec-WebSocket-Protocol")) {
+                take_protocol(f, list_protocol(value));
         } else if (is(name, "Content-Length") && !is(value, "0")) {
                 f->is_broken = true; /* an upgrade has no body */
         } else if (is(name, "Transfer-Encoding")) {

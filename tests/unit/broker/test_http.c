@@ -135,8 +135,33 @@ static void test_answer(void **state)
                                       "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
                                       "Sec-WebSocket-Protocol: mqtt\r\n"
                                       "\r\n");
-        assert_int_equal(ask(requests[1].text, strlen(requests[1].text), &u), 1);
-        assert_non_null(strstr(u.answer, "Sec-WebSocket-Protocol: mqttv3.1\r\n"));
+}
+
+/* "mqtt" whatever else is offered (MQTT-6.0.0-4), also in several lines; 3.1's name for who knows no other.
+ */
+static void test_protocols(void **state)
+{
+        static const struct {
+                const char *offered, *chosen;
+        } cases[] = {
+                { "mqttv3.1, mqtt", "mqtt" },
+                { "mqtt,mqttv3.1", "mqtt" },
+                { "mqttv3.1\r\nSec-WebSocket-Protocol: mqtt", "mqtt" },
+                { "mqtt\r\nSec-WebSocket-Protocol: mqttv3.1", "mqtt" },
+                { "a, , mqttv3.1", "mqttv3.1" },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                char text[512], line[64];
+                struct http_upgrade u;
+                int n = snprintf(text, sizeof(text), "%sSec-WebSocket-Protocol: %s\r\n\r\n",
+                                 LINE HOST UPGRADE CONNECT KEY VERSION, cases[i].offered);
+
+                assert_int_equal(ask(text, (size_t)n, &u), 1);
+                (void)snprintf(line, sizeof(line), "\r\nSec-WebSocket-Protocol: %s\r\n", cases[i].chosen);
+                assert_non_null(strstr(u.answer, line));
+        }
 }
 
 /* RFC 9110 §15.5.22, §7.8: 426 says what is wanted instead. */
@@ -190,9 +215,9 @@ static void test_no_http(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_requests),         cmocka_unit_test(test_answer),
-                cmocka_unit_test(test_upgrade_required), cmocka_unit_test(test_long),
-                cmocka_unit_test(test_no_http),
+                cmocka_unit_test(test_requests),  cmocka_unit_test(test_answer),
+                cmocka_unit_test(test_protocols), cmocka_unit_test(test_upgrade_required),
+                cmocka_unit_test(test_long),      cmocka_unit_test(test_no_http),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
