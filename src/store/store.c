@@ -299,24 +299,25 @@ static void store_on_row(void *user, bool is_good, uint8_t table, const void *ke
         (void)store_delete(r->store, table, key, n_key);
 }
 
+static int store_try_file(const char *path, const struct store_init *init, char reason[STORE_REASON_BYTES],
+                          struct database **ret_database)
+{
+        int r = store_file_prepare(init->directory, path, reason);
+
+        return r == 0 ? database_open(path, init, reason, ret_database) : r;
+}
+
 /* 0; DATABASE_NEWER; −errno. A damaged file is replaced by an empty one. */
 static int store_open_file(const char *path, const struct store_init *init, char reason[STORE_REASON_BYTES],
                            struct database **ret_database)
 {
-        int r = store_file_prepare(init->directory, path);
+        int r = store_try_file(path, init, reason, ret_database);
 
-        if (r < 0) {
-                (void)snprintf(reason, STORE_REASON_BYTES, "%s", strerror(-r));
-                return r;
-        }
-        r = database_open(path, init, reason, ret_database);
         if (r != DATABASE_CORRUPT)
                 return r;
         r = store_file_move_aside(path, reason);
         if (r == 0)
-                r = store_file_prepare(init->directory, path);
-        if (r == 0)
-                r = database_open(path, init, reason, ret_database);
+                r = store_try_file(path, init, reason, ret_database);
         return r == DATABASE_CORRUPT ? -EIO : r;
 }
 

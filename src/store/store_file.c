@@ -15,6 +15,8 @@
 #define FILE_MODE      0600
 #define CORRUPT_MAX    4 /* files kept aside: a dying card must not fill itself with them */
 
+#define DATABASE_BYTES_MIN 512 /* SQLite's smallest page */
+
 static int directory_prepare(const char *directory)
 {
         struct stat st;
@@ -35,6 +37,8 @@ static int file_check(int fd)
                 return -errno;
         if (!S_ISREG(st.st_mode))
                 return -EINVAL;
+        if (st.st_size > 0 && st.st_size < DATABASE_BYTES_MIN)
+                return DATABASE_CORRUPT;
         if ((st.st_mode & ~(mode_t)S_IFMT & ~(mode_t)FILE_MODE) != 0 && fchmod(fd, FILE_MODE) < 0)
                 return -errno;
         return 0;
@@ -50,7 +54,7 @@ static int directory_sync(const char *directory)
         return fd < 0 || (fsync(fd) < 0 && errno == EIO) ? -errno : 0;
 }
 
-int store_file_prepare(const char *directory, const char *path)
+static int file_prepare(const char *directory, const char *path)
 {
         CLEANUP(cleanup_close)
         int fd = -1;
@@ -63,7 +67,17 @@ int store_file_prepare(const char *directory, const char *path)
         if (fd < 0)
                 return -errno;
         r = file_check(fd);
-        return r < 0 ? r : directory_sync(directory);
+        return r != 0 ? r : directory_sync(directory);
+}
+
+int store_file_prepare(const char *directory, const char *path, char reason[STORE_REASON_BYTES])
+{
+        int r = file_prepare(directory, path);
+
+        if (r != 0)
+                (void)snprintf(reason, STORE_REASON_BYTES, "%s",
+                               r > 0 ? "it is too short for a database" : strerror(-r));
+        return r;
 }
 
 /* The first name that is free, or the last one. */

@@ -43,8 +43,16 @@ void store_batch_free(struct mail *mail);
 
 /* ---- store_file.c: what is done with the file as a file ---- */
 
-/* Makes directory and file when they are not there; nobody else may read the file. −errno. */
-MUST_CHECK int store_file_prepare(const char *directory, const char *path);
+enum database_result {
+        DATABASE_CORRUPT = 1, /* no database, or a damaged one */
+        DATABASE_NEWER,       /* written by a later version */
+};
+
+/*
+ * Makes directory and file when they are not there; nobody else may read the file. 0; DATABASE_CORRUPT: it is
+ * shorter than a database can be; −errno. `reason`: why not.
+ */
+MUST_CHECK int store_file_prepare(const char *directory, const char *path, char reason[STORE_REASON_BYTES]);
 
 /* Renames the file with its log to "PATH.corrupt-N", and tells why. −errno, told. */
 MUST_CHECK int store_file_move_aside(const char *path, const char *reason);
@@ -52,11 +60,6 @@ MUST_CHECK int store_file_move_aside(const char *path, const char *reason);
 /* ---- store_sqlite.c: on the thread, or before it has begun ---- */
 
 struct database;
-
-enum database_result {
-        DATABASE_CORRUPT = 1, /* no database, or a damaged one */
-        DATABASE_NEWER,       /* written by a later version */
-};
 
 /* 0; DATABASE_…; −errno. `reason`: why not. */
 MUST_CHECK int database_open(const char *path, const struct store_init *init, char reason[STORE_REASON_BYTES],

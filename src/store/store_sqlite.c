@@ -47,6 +47,7 @@ static int error_of(int code)
         case SQLITE_OK:
         case SQLITE_DONE:
         case SQLITE_ROW: return 0;
+        case SQLITE_ERROR: /* our statements are right: the tables are not ours */
         case SQLITE_CORRUPT:
         case SQLITE_NOTADB: return DATABASE_CORRUPT;
         case SQLITE_NOMEM: return -ENOMEM;
@@ -85,11 +86,11 @@ static int read_number(struct database *d, const char *sql, int64_t *ret)
         return error_of(code);
 }
 
-/* Reads all of it, which its rows need afterwards anyhow. */
+/* Reads all of it, which its rows need afterwards anyhow. The quick check would not see keys out of order. */
 static int database_check(struct database *d, char reason[STORE_REASON_BYTES])
 {
         sqlite3_stmt *s = NULL;
-        int code = sqlite3_prepare_v2(d->db, "PRAGMA quick_check(1)", -1, &s, NULL);
+        int code = sqlite3_prepare_v2(d->db, "PRAGMA integrity_check(1)", -1, &s, NULL);
         int r;
 
         if (code == SQLITE_OK)
@@ -137,6 +138,11 @@ static int database_set_up(struct database *d, uint64_t max_bytes, char reason[S
                 r = read_number(d, "PRAGMA user_version", &version);
         if (r == 0 && version > SCHEMA_VERSION)
                 return DATABASE_NEWER;
+        if (r == 0 && sqlite3_db_readonly(d->db, "main") != 0) {
+                /* The file could be opened for writing: its head names a format of the future. */
+                (void)snprintf(reason, STORE_REASON_BYTES, "it is of another format");
+                return DATABASE_CORRUPT;
+        }
         if (r == 0)
                 r = database_check(d, reason);
         if (r == 0)
@@ -145,6 +151,9 @@ static int database_set_up(struct database *d, uint64_t max_bytes, char reason[S
                 r = run_number(d, "max_page_count", MBGATE_MAX(max_bytes / PAGE_BYTES, (uint64_t)PAGES_MIN));
         if (r == 0 && version != SCHEMA_VERSION)
                 r = run_number(d, "user_version", SCHEMA_VERSION);
+        /* What a damaged row may have become, and nobody could name. */
+        if (r == 0)
+                (void)run(d, "DELETE FROM record WHERE kind < 0 OR kind > 255");
         return r == 0 ? database_prepare(d) : r;
 }
 
