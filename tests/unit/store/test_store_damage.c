@@ -160,8 +160,8 @@ static void flipped_bits(void **state)
                 bytes[at] = was;
                 open_damaged(rig, &counts);
         }
-        print_message("of %u: %u moved aside, %u with rows left out, %u unharmed\n", FLIPS, n_aside,
-                      n_rows_lost, n_unharmed);
+        print_message("of %u: %u moved aside, %u with rows left out, %u unharmed\n", FLIPS, counts.n_aside,
+                      counts.n_rows_lost, counts.n_unharmed);
         assert_true(counts.n_aside > 0);
         assert_true(counts.n_rows_lost > 0);
         free(bytes);
