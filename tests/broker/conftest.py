@@ -35,9 +35,9 @@ def pytest_collection_modifyitems(config, items):
 def start(request, small):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="mqtt-"))
     try:
-        server = servers.Server(request.config.getoption("--server"), folder, small)
-        yield server
-        server.stop()
+        started = servers.Server(request.config.getoption("--server"), folder, small)
+        yield started
+        started.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

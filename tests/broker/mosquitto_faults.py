@@ -1,5 +1,72 @@
 # SPDX-License-Identifier: MIT
-"""Tests that mosquitto 2.0.11 fails, with what it does instead: used with --server mosquitto only. Never for mbgated."""
+"""Tests that mosquitto 2.0.11 fails, or decides otherwise where it may: for --server mosquitto only, never for mbgated.
+
+Keys are the name of a test, or that and the version. Not all parameters of such a test need to fail.
+"""
+
+CLOSES_SILENTLY = "closes a connection of 5.0 without DISCONNECT, or with another code"
+IGNORES = "takes what is malformed"
+ACL = "SUBSCRIBE is granted whatever the rules say; only delivery is filtered"
+OTHERWISE = "decides otherwise, which the standard allows"
 
 FAULTS = {
+    ("test_acknowledgements_of_unknown_ids_do_no_harm", 5): "PUBREL with code 0 for an unknown id",
+    ("test_aliases_to_a_client", 5): "never uses an alias, which is allowed",
+    ("test_auth_without_a_method", 5): CLOSES_SILENTLY,
+    ("test_bytes_after_the_properties_of_a_will", 5): IGNORES,
+    ("test_connack_flags_and_code", 5): OTHERWISE + ": 0x87 for a wrong password",
+    ("test_expired_messages_are_not_delivered", 5): "expires late",
+    "test_filters_are_not_changed": "refuses a control character",
+    ("test_expiry_does_not_apply_to_what_was_sent", 5): "now and then it does",
+    ("test_flags_of_auth", 5): CLOSES_SILENTLY,
+    ("test_flags_of_disconnect", 5): CLOSES_SILENTLY,
+    ("test_flags_of_pubrel", 5): CLOSES_SILENTLY,
+    "test_frames_of_a_client_are_masked": IGNORES,
+    "test_keepalive": "looks at it every few seconds only",
+    "test_malformed_packets": IGNORES,
+    ("test_malformed_string_properties", 5): CLOSES_SILENTLY,
+    "test_many_filters": ACL,
+    ("test_maximum_packet_size_of_a_client", 5): "sends a packet longer than the client allows",
+    ("test_no_local", 5): "fails",
+    ("test_no_local_and_shared", 5): IGNORES,
+    ("test_no_matching_subscribers", 5): "code 0 where nobody matched",
+    ("test_no_retained_messages_for_a_shared_subscription", 5): "sends them",
+    ("test_no_second_connack", 5): CLOSES_SILENTLY,
+    "test_overlapping_subscriptions": "the QoS of one of the subscriptions, not the highest",
+    ("test_packet_id_0", 5): IGNORES,
+    ("test_packet_too_large", 5): CLOSES_SILENTLY,
+    "test_packets_of_a_server": IGNORES,
+    ("test_property_length", 5): IGNORES,
+    ("test_property_twice", 5): CLOSES_SILENTLY,
+    "test_protocol_level": OTHERWISE + ": the answer of 3.1.1 to newer versions",
+    ("test_protocol_name", 5): OTHERWISE,
+    ("test_pubrel_of_an_unknown_id", 5): "PUBCOMP with code 0",
+    "test_qos_2_from_a_publisher": "ends the connection when a message comes again",
+    ("test_quota_of_subscriptions", 5): "has no such limit",
+    ("test_receive_maximum_of_a_client", 5): "sends more at once than it may",
+    ("test_receive_maximum_of_the_server", 5): "takes more at once than it said",
+    "test_reserved_flags": IGNORES,
+    "test_rules_hold_at_delivery": ACL,
+    ("test_second_connect", 5): CLOSES_SILENTLY,
+    ("test_server_makes_a_client_id", 5): CLOSES_SILENTLY,
+    ("test_session_expiry", 5): "the will waits for its own delay, not for the end of the session",
+    ("test_session_expiry_of_the_server", 5): "has no such limit",
+    ("test_string_pairs_are_utf8", 5): CLOSES_SILENTLY,
+    "test_sub_protocol": "selects mqttv3.1 where mqtt is offered, too",
+    ("test_subscription_id_from_a_client", 5): CLOSES_SILENTLY,
+    ("test_subscription_ids", 5): "one of the identifiers only",
+    ("test_subscription_that_is_not_allowed", 4): ACL,
+    ("test_subscription_that_is_not_allowed", 5): ACL,
+    ("test_take_over", 5): CLOSES_SILENTLY,
+    ("test_take_over_keeps_the_session", 5): CLOSES_SILENTLY,
+    "test_text_frames_end_it": IGNORES,
+    ("test_the_same_message_again_takes_no_more_of_the_quota", 5): "ends the connection",
+    ("test_what_connack_tells", 5): OTHERWISE + ": it tells other things",
+    ("test_will_and_disconnect", 5): "no will after some reasons",
+    ("test_will_comes_with_the_end_of_the_session", 5): "the will waits for its own delay",
+    ("test_wrong_alias", 5): CLOSES_SILENTLY,
+    ("test_wrong_properties_of_publish", 5): CLOSES_SILENTLY,
+    ("test_wrong_property_of_connect", 5): IGNORES,
+    ("test_wrong_reason_of_disconnect", 5): IGNORES,
+    ("test_wrong_shared_filter", 5): IGNORES,
 }

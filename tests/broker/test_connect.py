@@ -333,7 +333,8 @@ def test_take_over_keeps_the_session(new, v, topic):
 def test_nothing_is_done_for_who_is_refused(new, v, topic):
     other = new()
     other.subscribe(topic)
-    client = new.raw(source=c.another_address()).send(w.connect(v, c.unique(), user="alice", password="wrong"), w.publish(v, topic, "x"), w.PING)
+    client = new.raw(source=c.another_address())
+    client.send(w.connect(v, c.unique(), user="alice", password="wrong"), w.publish(v, topic, "x"), w.PING)
     client.refused(*([0x86, 0x87] if v == 5 else [4, 5]))
     other.quiet()
 

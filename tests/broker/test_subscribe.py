@@ -95,7 +95,8 @@ def test_options_of_5_are_reserved_in_3(new, v, topic, bit):
 @pytest.mark.parametrize("kind", ["filter", "options", "packet id", "unsubscribe"])
 def test_cut_packets(new, v, kind):
     no = b"\0" if v == 5 else b""
-    data = {"filter": w.packet(w.SUBSCRIBE, b"\0\1" + no + b"\0\5ab\0", 2), "options": w.packet(w.SUBSCRIBE, b"\0\1" + no + b"\0\1a", 2),
+    data = {"filter": w.packet(w.SUBSCRIBE, b"\0\1" + no + b"\0\5ab\0", 2),
+            "options": w.packet(w.SUBSCRIBE, b"\0\1" + no + b"\0\1a", 2),
             "packet id": w.packet(w.SUBSCRIBE, b"\1", 2), "unsubscribe": w.packet(w.UNSUBSCRIBE, b"\0\1" + no + b"\0\2a", 2)}
     new().send(data[kind]).ends(0x81, 0x82)
 

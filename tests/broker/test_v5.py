@@ -47,7 +47,8 @@ def test_property_twice(new, v, topic, one):
 
 
 @covers(v5="4.13.1-1")
-@pytest.mark.parametrize("one", [(w.SESSION_EXPIRY, 1), (w.RECEIVE_MAX, 9), (w.MAX_PACKET, 99), (w.ALIAS_MAX, 1), (w.WANT_RESPONSE, 1),
+@pytest.mark.parametrize("one", [(w.SESSION_EXPIRY, 1), (w.RECEIVE_MAX, 9), (w.MAX_PACKET, 99), (w.ALIAS_MAX, 1),
+                                 (w.WANT_RESPONSE, 1),
                                  (w.WANT_PROBLEM, 1), (w.AUTH_METHOD, "x")], ids=lambda p: str(p[0]))
 def test_property_of_connect_twice(new, v, one):
     new.raw().send(w.connect(v, c.unique(), props=[one, one])).refused(0x82, 0x8C)
