@@ -529,6 +529,8 @@ struct persistence *persistence_free(struct persistence *p)
                 return NULL;
         if (p->io)
                 persistence_stop(p);
+        else
+                persistence_give_up_reading(p);
         p->io = loop_io_free(p->io);
         p->timer = loop_timer_free(p->timer);
         p->store = store_free(p->store);

@@ -279,6 +279,24 @@ static void tidy_up_unusable(struct persistence *p)
         }
 }
 
+void persistence_give_up_reading(struct persistence *p)
+{
+        struct kept_message *m, *next;
+
+        HASH_ITER (hh_number, p->by_number, m, next) {
+                HASH_DELETE(hh_number, p->by_number, m);
+                (void)message_unref(m->message);
+                free(m);
+        }
+        tidy_up_sessions(p);
+        while (p->unusable) {
+                struct kept_unusable *u = p->unusable;
+
+                p->unusable = u->next;
+                free(u);
+        }
+}
+
 void persistence_tidy_up(struct persistence *p)
 {
         struct broker *b = p->broker;

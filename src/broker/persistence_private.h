@@ -81,4 +81,7 @@ void persistence_take_row(void *user, uint8_t table, const void *key, size_t n_k
                           size_t n_value);
 void persistence_tidy_up(struct persistence *p);
 
+/* Instead, when the store could not be read to its end: what came is in the broker's tables, no more. */
+void persistence_give_up_reading(struct persistence *p);
+
 #endif
