@@ -32,7 +32,8 @@ struct slowdown {
         } entries[SLOWDOWN_ADDRESSES];
 };
 
-/* How long an answer to that address has to wait now: 0 to SLOWDOWN_MAX_US. */
+/* How long an answer to that address has to wait now: 0 to SLOWDOWN_MAX_US, to SLOWDOWN_FIRST_US on this
+ * machine. */
 uint64_t slowdown_delay_us(const struct slowdown *s, const char *address, uint64_t now_us);
 
 /* Counts a failure. */

@@ -58,8 +58,8 @@ static bool mqtt_bytes_equal(struct mqtt_bytes b, const char *text)
         return b.n == strlen(text) && memcmp(b.data, text, b.n) == 0;
 }
 
-/* Protocol name and level, §3.1.2.1 and .2. An unknown level is told in the words of the nearest version
- * known. */
+/* Protocol name and level, §3.1.2.1 and .2. A level that nobody knows is told in the words of 3.1.1, which
+ * demands an answer (MQTT-3.1.2-2), where 5.0 allows one; bridges that try "private" levels wait for it. */
 static int connect_take_version(struct mqtt_cursor *c, enum mqtt_version *ret)
 {
         struct mqtt_bytes name = mqtt_take_utf8(c);
@@ -67,7 +67,7 @@ static int connect_take_version(struct mqtt_cursor *c, enum mqtt_version *ret)
 
         if (c->is_bad)
                 return MQTT_MALFORMED;
-        *ret = level >= MQTT_V5 ? MQTT_V5 : level <= MQTT_V31 ? MQTT_V31 : MQTT_V311;
+        *ret = level == MQTT_V5 ? MQTT_V5 : level == MQTT_V31 ? MQTT_V31 : MQTT_V311;
         if (mqtt_bytes_equal(name, "MQIsdp"))
                 return level == MQTT_V31 ? 0 : MQTT_BAD_VERSION;
         if (mqtt_bytes_equal(name, "MQTT"))
