@@ -129,6 +129,7 @@ static void connection_take_connect(struct connection *c, const struct mqtt_conn
         const struct conf_broker *conf = broker_conf(c->broker);
         uint32_t keepalive_s = k->keepalive_s;
 
+        c->is_bridge = k->is_bridge;
         if (k->version == MQTT_V5) {
                 c->receive_max = k->properties.receive_max;
                 c->max_packet_bytes = k->properties.max_packet_bytes;

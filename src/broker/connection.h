@@ -95,6 +95,7 @@ struct connection {
         bool wants_turn;     /* has more to send, in the next batch */
         bool is_dirty;       /* in the broker's list */
         bool said_goodbye;   /* DISCONNECT without will */
+        bool is_bridge;      /* it wants nothing of its own back, and the retain flag as it was */
         bool is_buried;      /* in the list of the dead */
         bool is_shut;        /* our side */
         bool wants_problems; /* request problem information, §3.1.2.11.7 */

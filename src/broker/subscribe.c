@@ -80,6 +80,8 @@ static uint8_t subscribe_one(struct connection *c, const struct mqtt_filter *f, 
         struct mqtt_bytes plain = filter_plain(f->filter, &is_shared);
         int r;
 
+        options.no_local |= c->is_bridge && !is_shared;
+        options.retain_as_published |= c->is_bridge;
         if (plain.n > broker_conf(b)->max_topic_bytes)
                 return MQTT_BAD_FILTER;
         if (!authority_may_subscribe(b->authority, &client, (const char *)plain.data, plain.n))

@@ -7,6 +7,7 @@
 #include "mbgate/codec/topic.h"
 
 #define FIXED_HEADER_MAX_BYTES 5
+#define BRIDGE_LEVEL           0x80u
 
 /* Flags that a packet type must carry, §2.1.3; PUBLISH may have any. */
 static bool mqtt_flags_fit(unsigned type, unsigned flags)
@@ -60,13 +61,16 @@ static bool mqtt_bytes_equal(struct mqtt_bytes b, const char *text)
 
 /* Protocol name and level, §3.1.2.1 and .2. A level that nobody knows is told in the words of 3.1.1, which
  * demands an answer (MQTT-3.1.2-2), where 5.0 allows one; bridges that try "private" levels wait for it. */
-static int connect_take_version(struct mqtt_cursor *c, enum mqtt_version *ret)
+static int connect_take_version(struct mqtt_cursor *c, enum mqtt_version *ret, bool *ret_is_bridge)
 {
         struct mqtt_bytes name = mqtt_take_utf8(c);
         uint8_t level = mqtt_take_u8(c);
 
         if (c->is_bad)
                 return MQTT_MALFORMED;
+        *ret_is_bridge = level == (MQTT_V31 | BRIDGE_LEVEL) || level == (MQTT_V311 | BRIDGE_LEVEL);
+        if (*ret_is_bridge)
+                level &= (uint8_t)~BRIDGE_LEVEL;
         *ret = level == MQTT_V5 ? MQTT_V5 : level == MQTT_V31 ? MQTT_V31 : MQTT_V311;
         if (mqtt_bytes_equal(name, "MQIsdp"))
                 return level == MQTT_V31 ? 0 : MQTT_BAD_VERSION;
@@ -141,7 +145,7 @@ int mqtt_decode_connect(const struct mqtt_frame *f, struct mqtt_connect *ret_con
         uint8_t flags;
         int r;
 
-        r = connect_take_version(&c, &k.version);
+        r = connect_take_version(&c, &k.version, &k.is_bridge);
         ret_connect->version = k.version;
         if (r != 0)
                 return r;

@@ -134,6 +134,8 @@ struct mqtt_frame {
 
 struct mqtt_connect {
         enum mqtt_version version;
+        bool is_bridge; /* 3.x with bit 7 of the level set, as mosquitto's bridges do: they want nothing of
+                           their own back, and the retain flag as it was */
         bool clean;
         bool has_will;
         uint8_t will_qos;
