@@ -29,7 +29,7 @@
 #include "bus_conf.h"
 
 #define UNIT       17
-#define TIMEOUT_US (60 * USEC_PER_MSEC)
+#define TIMEOUT_US (200 * USEC_PER_MSEC) /* half of it is what a busy machine may hold up the peer */
 
 enum act {
         ACT_ANSWER,
