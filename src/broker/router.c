@@ -114,7 +114,7 @@ int router_publish(struct broker *b, struct publication *p, struct session *from
 {
         static const struct subscriptions_calls calls = { .hit = router_hit, .readiness = router_readiness };
         struct routing way = { .p = p, .from = from };
-        uint64_t stored = 0;
+        uint64_t before = persistence_last(b->persistence), stored = 0;
         size_t n_hits;
         int r = 0;
 
@@ -126,7 +126,10 @@ int router_publish(struct broker *b, struct publication *p, struct session *from
                 router_remember(b, p);
         n_hits = subscriptions_match(b->subscriptions, p->topic, p->n_topic, from ? &from->subscriber : NULL,
                                      &calls, &way);
-        *ret_stored = MBGATE_MAX(stored, persistence_last(b->persistence));
+        /* What others have changed is not this one's matter. */
+        if (persistence_last(b->persistence) > before)
+                stored = persistence_last(b->persistence);
+        *ret_stored = stored;
         if (r == 0 && n_hits == 0)
                 return ROUTER_NOBODY;
         return r;

@@ -130,16 +130,21 @@ class Subscriber(Peer):
         self.got[m.qos][number] = self.got[m.qos].get(number, 0) + 1
 
 
+def state(peers):
+    return [{k: v for k, v in vars(p).items() if k not in ("acked", "got")} for p in peers]
+
+
 def run(peers, until, more=None):
     """Until a moment, a condition, or the end of all connections."""
     peers = [p for p in peers if p.socket]
+    everybody = list(peers)
     end = until if isinstance(until, float) else time.monotonic() + harness.LIMIT
     while peers:
         if callable(until) and until():
             return
         left = end - time.monotonic()
         if left <= 0:
-            assert not callable(until), "that did not come to an end"
+            assert not callable(until), f"that did not come to an end: {state(everybody)}"
             return
         if more:
             more()
@@ -147,7 +152,7 @@ def run(peers, until, more=None):
             peer = next(x for x in peers if x.socket is p)
             if not peer.read():
                 peers.remove(peer)
-    assert not callable(until) or until(), "the broker has gone"
+    assert not callable(until) or until(), f"the broker has gone: {state(everybody)}"
 
 
 def peers_of(peers):
