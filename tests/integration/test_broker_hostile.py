@@ -237,7 +237,8 @@ def test_one_address_too_many(endure):
 # ---- slow readers ----
 
 def slow_reader(qos):
-    """20 that subscribe and never read while 64 MiB are published to them."""
+    """20 that subscribe and never read while 64 MiB are published to them. Those of QoS 0 are shown out after stall_timeout_s;
+    of QoS 1, 20 messages are on their way in the kernel's buffers, the others wait within the limits of the queue."""
     def attack(server):
         before = server.descriptors()
         readers = [raw.Peer(server.port, receive_buffer=4096) for _ in range(20)]
@@ -254,7 +255,8 @@ def slow_reader(qos):
                     for i in range(16 if qos else 0):
                         peer.expect(raw.PUBACK)
                     peer.ping()
-            # Nobody takes what waits: they are shown out after stall_timeout_s.
+            if qos:
+                return
             harness.wait_until(lambda: server.descriptors() < before + 10, "the slow readers are gone")
         finally:
             for reader in readers:
@@ -313,7 +315,7 @@ def test_deep_and_long_topics(endure):
     def attack(server):
         for topic in (deep, "a/" * 32767, "/".join(["a"] * 201)):
             ends(server.port, raw.publish(topic, "x", 1, 1) + raw.publish(topic, "x", 1, 2, retain=True) + raw.GOODBYE)
-            ends(server.port, raw.connect("w", will=(topic, "x", 1, True)) + raw.PING, first=False)
+            ends(server.port, raw.connect("w", will=(topic, "x", 1, True)) + raw.GOODBYE, first=False)
             with raw.Peer(server.port) as peer:
                 peer.connect(version=5)
                 with contextlib.suppress(AssertionError):  # refused in the SUBACK, or by the end
@@ -581,13 +583,12 @@ def websocket_attacks():
 
 def test_websocket_garbage(endure):
     def attack(server):
-        for _ in range(2):
-            for data, upgraded in websocket_attacks():
-                with raw.Peer(server.web, websocket=upgraded) as peer:
-                    push(peer.socket, data)
-                    with contextlib.suppress(OSError):
-                        while peer.socket.recv(65536):
-                            pass
+        for data, upgraded in websocket_attacks():
+            with raw.Peer(server.web, websocket=upgraded) as peer:
+                push(peer.socket, data)
+                with contextlib.suppress(OSError):
+                    while peer.socket.recv(65536):
+                        pass
         # Pings by the thousand, unread: what answers them is bounded.
         with raw.Peer(server.web, websocket=True, receive_buffer=4096) as peer:
             peer.send(raw.connect("pings"))

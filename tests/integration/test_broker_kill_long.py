@@ -2,10 +2,10 @@
 # label: long
 """kill -9 under load, a hundred times."""
 
-import test_broker_kill
+import test_broker_kill_more
 from broker_server import mbgated_only, new_server  # noqa: F401: a fixture
 
 
 @mbgated_only
 def test_killed_a_hundred_times(new_server):
-    test_broker_kill.run(new_server, 100)
+    test_broker_kill_more.kill(new_server, 100)
