@@ -24,6 +24,7 @@ class Peer:
     def __init__(self, name):
         self.name, self.socket, self.buffer = name, None, bytearray()
         self.n_lost_sessions = -1  # the first one is new
+        self.is_in = self.is_subscribed = False
 
     def open(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), harness.LIMIT)
@@ -60,7 +61,9 @@ class Peer:
             self.n_lost_sessions += not body[0] & 1
             self.is_in = True
             self.begin(present=bool(body[0] & 1))
-        elif kind != raw.SUBACK:
+        elif kind == raw.SUBACK:
+            self.is_subscribed = True
+        else:
             self.on(kind, first, body)
 
 
@@ -175,6 +178,7 @@ def test_nothing_acknowledged_is_lost(folder, new_gateway):
 
     gateway = start()
     subscriber.open(port)
+    run([subscriber], lambda: subscriber.is_subscribed)
     publisher.open(port)
     run([publisher, subscriber], lambda: len(publisher.acked[2]) > 3, publisher.more)
     for _ in range(ROUNDS):
