@@ -503,6 +503,13 @@ static void connection_on_io(struct transport_io *io, uint32_t events)
 
 /* ---- end of batch ---- */
 
+/* Whether something waits for the client: to be written, or for it to acknowledge what it has got. */
+static bool connection_owes(const struct connection *c)
+{
+        return c->output.n_bytes > 0 ||
+               (c->session && c->session->queue && queue_n_waiting(c->session->queue) > 0);
+}
+
 static void connection_flush(struct connection *c)
 {
         struct broker *b = c->broker;
@@ -512,7 +519,7 @@ static void connection_flush(struct connection *c)
 
         if (n > 0)
                 b->stats.n_bytes_out += (uint64_t)n;
-        if (n > 0 || c->output.n_bytes == 0)
+        if (n > 0 || !connection_owes(c))
                 c->taken_us = now_us;
         if ((n < 0 && n != -EAGAIN) || (r < 0 && r != -EAGAIN)) {
                 if (c->state == CONNECTION_LINGER)
@@ -520,8 +527,8 @@ static void connection_flush(struct connection *c)
                 else
                         connection_doom(c, MQTT_UNSPECIFIED);
         }
-        if (c->output.n_bytes > 0)
-                broker_wake_at(b, now_us + broker_conf(b)->stall_timeout_s * USEC_PER_SEC);
+        if (connection_owes(c))
+                broker_wake_at(b, c->taken_us + broker_conf(b)->stall_timeout_s * USEC_PER_SEC);
 }
 
 static void connection_say_last_words(struct connection *c)
@@ -607,7 +614,7 @@ uint64_t connection_tick(struct connection *c, uint64_t now_us)
                 else
                         at_us = MBGATE_MIN(at_us, c->walk_us);
         }
-        if (c->output.n_bytes > 0 && c->state == CONNECTION_OPEN) {
+        if (c->state == CONNECTION_OPEN && connection_owes(c)) {
                 if (stall_us <= now_us)
                         connection_doom(c, MQTT_QUOTA_EXCEEDED);
                 else

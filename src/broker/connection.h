@@ -81,7 +81,8 @@ struct connection {
         struct connection_login *login; /* LOGIN: the CONNECT packet and the question */
         uint64_t since_us;
         uint64_t seen_us;      /* when the last packet came */
-        uint64_t taken_us;     /* when the client last took something, or there was nothing to take */
+        uint64_t taken_us;     /* when the client last took or acknowledged something, or there was nothing to
+                                  take */
         uint64_t walk_us;      /* when its next walk goes on */
         uint32_t keepalive_ms; /* 0: none */
         uint32_t max_packet_bytes;

@@ -268,6 +268,7 @@ int connection_on_ack(struct connection *c, const struct mqtt_frame *f)
         if (r != 0)
                 return r;
         connection_take_ack(c, f->type, &a);
+        c->taken_us = transport_now_us(b->transport);
         if (q)
                 b->n_queued_bytes -= n_before - queue_n_bytes(q);
         connection_mark_dirty(c);
