@@ -26,7 +26,7 @@
 
 #define NS_PER_S         UINT64_C(1000000000)
 #define SETUP_NS         (20 * NS_PER_S)
-#define LOST_NS          (NS_PER_S / 2)
+#define LOST_NS          (2 * NS_PER_S)
 #define CONNECTS_AT_ONCE 50 /* fits into any broker's backlog */
 #define IDLE_BASE        100
 
@@ -57,7 +57,7 @@ struct run {
 /* What the clocks say at an end of the measurement. */
 struct mark {
         uint64_t ns, n_deliveries, n_visits, idle_ns;
-        double broker_s, own_s;
+        double broker_s, broker_wait_s, own_s;
 };
 
 static double clock_s(clockid_t clock)
@@ -69,6 +69,22 @@ static double clock_s(clockid_t clock)
         return (double)at.tv_sec + (double)at.tv_nsec / 1e9;
 }
 
+/* How long the broker's main thread could have run, but had no processor. */
+static double processor_wait_s(pid_t pid)
+{
+        char path[64];
+        unsigned long long ran_ns, waited_ns = 0;
+        FILE *f;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)pid);
+        f = fopen(path, "re");
+        if (f && fscanf(f, "%llu %llu", &ran_ns, &waited_ns) != 2)
+                waited_ns = 0;
+        if (f)
+                (void)fclose(f);
+        return (double)waited_ns / 1e9;
+}
+
 static struct mark mark_now(const struct run *run)
 {
         return (struct mark){
@@ -77,6 +93,7 @@ static struct mark mark_now(const struct run *run)
                 .n_visits = run->load->n_visits,
                 .idle_ns = run->idle_ns,
                 .broker_s = clock_s(run->broker_clock),
+                .broker_wait_s = processor_wait_s(run->options->pid),
                 .own_s = clock_s(CLOCK_PROCESS_CPUTIME_ID),
         };
 }
@@ -117,7 +134,7 @@ static void publisher_fill(struct run *run, struct load_client *c, uint64_t now_
         load_flush(l, c);
 }
 
-/* What has not come for half a second does not come: its place in the windows is free again. */
+/* What has not come for two seconds does not come: its place in the windows is free again. */
 static void give_up_lost(struct run *run, uint64_t now_ns)
 {
         struct load *l = run->load;
@@ -210,11 +227,11 @@ static void print_measured(struct run *run, const struct mark *from, const struc
         double seconds = (double)(to->ns - from->ns) / 1e9;
 
         printf("{\"seconds\": %.4f, \"deliveries\": %llu, \"visits\": %llu, \"broker_cpu_s\": %.6f, "
-               "\"load_cpu_s\": %.6f, \"idle\": %.3f, \"lost\": %llu",
+               "\"broker_wait_s\": %.6f, \"load_cpu_s\": %.6f, \"idle\": %.3f, \"lost\": %llu",
                seconds, (unsigned long long)(to->n_deliveries - from->n_deliveries),
                (unsigned long long)(to->n_visits - from->n_visits), to->broker_s - from->broker_s,
-               to->own_s - from->own_s, (double)(to->idle_ns - from->idle_ns) / 1e9 / seconds,
-               (unsigned long long)run->n_lost);
+               to->broker_wait_s - from->broker_wait_s, to->own_s - from->own_s,
+               (double)(to->idle_ns - from->idle_ns) / 1e9 / seconds, (unsigned long long)run->n_lost);
         if (run->load->latencies_us)
                 print_latencies(run->load);
         puts("}");
