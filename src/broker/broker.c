@@ -117,8 +117,12 @@ static void broker_on_committed(void *user)
         struct broker *b = user;
 
         for (struct connection *c = b->connections; c; c = c->next) {
+                bool was_held_up = connection_is_held_up(c);
+
                 if (c->held)
                         connection_release_held(c);
+                if (was_held_up && !connection_is_held_up(c) && c->state == CONNECTION_OPEN && !c->has_doom)
+                        connection_resume(c);
         }
         transport_wake(b->transport);
 }

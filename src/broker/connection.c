@@ -477,6 +477,8 @@ static void connection_read(struct connection *c)
                         c->broker->stats.n_bytes_in += (uint64_t)n;
                         if ((size_t)n < BROKER_READ_BYTES / 2 && !stream_has_input(c->stream))
                                 return; /* that was all: epoll tells of more */
+                        if (connection_is_held_up(c))
+                                return; /* broker_on_committed() goes on */
                         continue;
                 }
                 if (lingers)
@@ -495,7 +497,7 @@ static void connection_on_io(struct transport_io *io, uint32_t events)
                 return;
         if (c->state == CONNECTION_LOGIN && events & (EPOLLHUP | EPOLLERR))
                 connection_doom(c, MQTT_UNSPECIFIED);
-        else if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+        else if (events & (EPOLLHUP | EPOLLERR) || (events & EPOLLIN && !connection_is_held_up(c)))
                 connection_read(c);
         if (c->state != CONNECTION_DEAD)
                 connection_mark_dirty(c);
@@ -544,7 +546,7 @@ static void connection_watch(struct connection *c)
 {
         uint32_t events = stream_events(c->stream) | (c->output.n_bytes > 0 ? EPOLLOUT : 0);
 
-        if (c->state != CONNECTION_LOGIN)
+        if (c->state != CONNECTION_LOGIN && !connection_is_held_up(c))
                 events |= EPOLLIN;
         if (c->io.transport)
                 transport_set_events(&c->io, events);

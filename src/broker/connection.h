@@ -53,6 +53,9 @@ struct connection_aliases {
 };
 #define CONNECTION_ALIASES_MAX 16
 
+/* So many answers may wait for the store: then no more is read (one read may bring more). */
+#define CONNECTION_ANSWERS_HELD_MAX 1024u
+
 /* What may be sent only when the store has it. */
 struct connection_held {
         struct connection_held *next;
@@ -86,12 +89,12 @@ struct connection {
         uint64_t walk_us;      /* when its next walk goes on */
         uint32_t keepalive_ms; /* 0: none */
         uint32_t max_packet_bytes;
+        uint32_t n_answers_held;
         uint16_t receive_max; /* of the client */
         uint16_t alias_max;   /* of the client */
-        uint16_t n_answers_held;
-        uint8_t version; /* enum mqtt_version */
-        uint8_t state;   /* enum connection_state */
-        uint8_t doom;    /* reason for the end; with has_doom */
+        uint8_t version;      /* enum mqtt_version */
+        uint8_t state;        /* enum connection_state */
+        uint8_t doom;         /* reason for the end; with has_doom */
         bool has_doom;
         bool wants_turn;     /* has more to send, in the next batch */
         bool is_dirty;       /* in the broker's list */
@@ -118,6 +121,11 @@ void connection_free(struct connection *c);
 
 /* What is held until `stored` is committed, and may go now. */
 void connection_release_held(struct connection *c);
+
+static inline bool connection_is_held_up(const struct connection *c)
+{
+        return c->n_answers_held >= CONNECTION_ANSWERS_HELD_MAX;
+}
 
 /* Whether time has run out: CONNECT, keepalive, lingering, a client that takes nothing. The next moment at
  * which that must be asked. */

@@ -51,7 +51,7 @@ static int connection_hold(struct connection *c, const uint8_t *bytes, size_t n,
         memcpy(h->bytes, bytes, n);
         *(c->last_held ? &c->last_held->next : &c->held) = h;
         c->last_held = h;
-        c->n_answers_held = (uint16_t)(c->n_answers_held + is_answer);
+        c->n_answers_held += is_answer;
         return 0;
 }
 
@@ -87,7 +87,7 @@ void connection_release_held(struct connection *c)
                 c->held = h->next;
                 if (!c->held)
                         c->last_held = NULL;
-                c->n_answers_held = (uint16_t)(c->n_answers_held - h->is_answer);
+                c->n_answers_held -= h->is_answer;
                 connection_put(c, h->bytes, h->n);
                 if (h->payload && c->state == CONNECTION_OPEN &&
                     output_put_payload(&c->output, &c->broker->pool, h->payload) < 0)

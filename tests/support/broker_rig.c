@@ -214,7 +214,7 @@ static bool rig_is_busy(const struct broker_rig *rig)
         for (const struct connection *c = rig->broker->connections; c; c = c->next) {
                 const struct rig_client *client = client_of(c->stream);
 
-                if (client->n_in > 0 && c->state != CONNECTION_LOGIN)
+                if (client->n_in > 0 && c->state != CONNECTION_LOGIN && !connection_is_held_up(c))
                         return true;
                 if ((client->ends || client->is_shut) && c->state != CONNECTION_LOGIN)
                         return true;

@@ -378,6 +378,36 @@ static void sync_answers_after_the_commit(void **state)
         end(&w);
 }
 
+/* Who does not wait for answers is not read any more until the disk has caught up. */
+static void a_flood_waits_for_the_disk(void **state)
+{
+        static uint8_t flood[40000 * 8];
+        static const uint8_t connect[] = { 0x10, 0x0D, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c' };
+        struct connection *c;
+        struct world w;
+        int client;
+
+        (void)state;
+        start(&w, "durability = \"sync\";");
+        client = broker_rig_connect(&w.rig);
+        broker_rig_feed(&w.rig, client, connect, sizeof(connect));
+        broker_rig_clear(&w.rig, client);
+        c = w.rig.broker->connections;
+        for (size_t i = 0; i < sizeof(flood); i += 8)
+                memcpy(flood + i, (const uint8_t[]){ 0x33, 6, 0, 1, 'r', 0, 1, 'x' }, 8);
+        for (int i = 0; i < 3; i++) {
+                broker_rig_feed(&w.rig, client, flood, sizeof(flood));
+                assert_true(connection_is_held_up(c));
+                assert_in_range(c->n_answers_held, 1024, 1024 + BROKER_READ_BYTES / 8);
+                settle(&w);
+                assert_int_equal(c->n_answers_held, 0);
+                assert_int_equal(c->state, CONNECTION_OPEN);
+                assert_true(w.rig.clients[client].n_out >= 4 * 1024);
+                broker_rig_clear(&w.rig, client);
+        }
+        end(&w);
+}
+
 static void interval_answers_at_once(void **state)
 {
         struct world w;
@@ -863,6 +893,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(sync_answers_after_the_commit),
+                cmocka_unit_test(a_flood_waits_for_the_disk),
                 cmocka_unit_test(interval_answers_at_once),
                 cmocka_unit_test(none_writes_at_the_stop),
                 cmocka_unit_test(a_full_store_stops_nobody),
