@@ -392,8 +392,9 @@ def test_another_mbgate(folder, server, new_mqtt, start_sim, new_gateway, versio
     client.wait("mbgate/status", "offline", start)
     again = new_gateway(text).start()
     client.wait("mbgate/status", "online", start)
+    start = client.mark()
     again.stop()
-    client.wait("mbgate/status", "offline", client.mark() - 5)
+    client.wait("mbgate/status", "offline", start)
     for topic in {m.topic for m in client.messages if m.retain}:
         client.publish(topic, "", retain=True)
 

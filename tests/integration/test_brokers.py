@@ -48,8 +48,9 @@ def test_the_will_says_offline(start_reference, mqtt):
     mqtt.wait("mbgate/status", "online")
     gateway.kill()
     mqtt.wait("mbgate/status", "offline")
+    dead = mqtt.mark()
     gateway.start()
-    mqtt.wait("mbgate/status", "online", mqtt.mark())
+    mqtt.wait("mbgate/status", "online", dead)
 
 
 def test_two_links(folder, start_broker, new_mqtt, start_sim, start_gateway):
