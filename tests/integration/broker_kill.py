@@ -138,6 +138,7 @@ class Subscriber(Client):
         super().__init__(name, version)
         self.qos = qos
         self.got = collections.defaultdict(list)  # publisher: numbers
+        self.seen = collections.defaultdict(set)  # the same, each once
         self.held = {}                            # packet id of QoS 2: payload
         self.newest = collections.Counter()
 
@@ -165,10 +166,11 @@ class Subscriber(Client):
             self.out += raw.ack(raw.PUBACK, message.pid)
         publisher, number = message.payload.decode().split()
         self.got[publisher].append(int(number))
+        self.seen[publisher].add(int(number))
         self.newest[publisher] = max(self.newest[publisher], int(number))
 
     def missing(self, publisher):
-        return set(range(1, publisher.next)) - set(self.got[publisher.name])
+        return set(range(1, publisher.next)) - self.seen[publisher.name]
 
 
 class Load:
@@ -244,7 +246,7 @@ class Load:
         last = [0, time.monotonic()]
 
         def missing():
-            return sum(len(s.missing(p)) for p in self.publishers for s in self.subscribers + self.sleepers)
+            return sum(p.next - 1 - len(s.seen[p.name]) for p in self.publishers for s in self.subscribers + self.sleepers)
 
         def is_over():
             left = missing() + sum(len(p.flying) + len(p.out) for p in self.publishers) + \
