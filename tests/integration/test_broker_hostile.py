@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# label: release
 """Hostile clients: what each costs in memory and descriptors is bounded and given back, and a bystander hardly notices."""
 
 import contextlib
