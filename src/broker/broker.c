@@ -257,11 +257,6 @@ bool broker_is_silent(const struct broker *b)
         return b->n_connections == 0;
 }
 
-size_t broker_n_clients(const struct broker *b)
-{
-        return b->n_clients;
-}
-
 /* Those who are still there lose their connection without a word; their sessions stay as they are. */
 static void broker_drop_connections(struct broker *b)
 {

@@ -86,8 +86,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 
         if (!conf) {
                 log_set_level(LOG_LEVEL_ERROR);
-                broker_rig_init(&rig, "remember = true; sys_interval_s = 0; max_queued_messages = 8; max_topic_levels = 8;"
-                                      "stall_timeout_s = 5; max_clients = 8;");
+                broker_rig_init(
+                        &rig,
+                        "remember = true; sys_interval_s = 0; max_queued_messages = 8; max_topic_levels = 8;"
+                        "stall_timeout_s = 5; max_clients = 8;");
                 conf = conf_ref(rig.conf);
                 broker_rig_done(&rig);
         }

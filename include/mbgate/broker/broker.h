@@ -73,7 +73,4 @@ const char *broker_late_thread(struct broker *b, uint64_t now_us);
  */
 void broker_tell_link(struct broker *b, const char *name, const char *state);
 
-/* How many clients are connected. */
-size_t broker_n_clients(const struct broker *b);
-
 #endif
