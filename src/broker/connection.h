@@ -119,6 +119,9 @@ void connection_settle(struct connection *c);
 
 void connection_free(struct connection *c);
 
+/* The end of the batch frees it. */
+void connection_bury(struct connection *c);
+
 /* What is held until `stored` is committed, and may go now. */
 void connection_release_held(struct connection *c);
 
@@ -131,21 +134,29 @@ static inline bool connection_is_held_up(const struct connection *c)
  * which that must be asked. */
 uint64_t connection_tick(struct connection *c, uint64_t now_us);
 
-/* Everything that a state takes, one function a packet type. 0, or the reason to end with. */
 /* Says in a CONNACK why the client is not let in. */
 void connection_refuse(struct connection *c, uint8_t reason);
 
+void connection_login_free(struct connection *c);
+void connection_aliases_free(struct connection *c);
+
+/* ---- receiving (input.c) ---- */
+
+/* Something is to be read, or the other side has ended. */
+void connection_on_io(struct transport_io *io, uint32_t events);
+
+/* Goes on with what came behind a CONNECT whose password has been checked. */
+void connection_resume(struct connection *c);
+
+/* Forgets the beginning of a packet. */
+void connection_drop_input(struct connection *c);
+
+/* One function a packet type. 0, or the reason to end with. */
 int connection_on_connect(struct connection *c, const struct mqtt_frame *f);
 int connection_on_publish(struct connection *c, const struct mqtt_frame *f);
 int connection_on_ack(struct connection *c, const struct mqtt_frame *f);
 int connection_on_subscribe(struct connection *c, const struct mqtt_frame *f);
 int connection_on_unsubscribe(struct connection *c, const struct mqtt_frame *f);
-
-/* Goes on with what came behind a CONNECT whose password has been checked. */
-void connection_resume(struct connection *c);
-
-void connection_login_free(struct connection *c);
-void connection_aliases_free(struct connection *c);
 
 /* ---- sending (deliver.c) ---- */
 
