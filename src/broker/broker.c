@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <assert.h>
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,10 @@
 
 /* Time-outs are looked at no more often than this: each look sees all connections and sessions. */
 #define TICK_MIN_US (10 * USEC_PER_MSEC)
+
+/* When so many clients have gone, what they had goes back to the system, a while after. */
+#define TRIM_CLIENTS  16
+#define TRIM_DELAY_US (2 * USEC_PER_SEC)
 
 #define NODES_PER_TOPIC 8 /* levels that a topic has on average, for the limits of trees */
 
@@ -46,6 +51,10 @@ static void broker_bury_dead(struct broker *b)
 
                 b->dead = c->next_dead;
                 connection_free(c);
+                if (++b->n_gone == TRIM_CLIENTS) {
+                        b->trim_us = transport_now_us(b->transport) + TRIM_DELAY_US;
+                        broker_wake_at(b, b->trim_us);
+                }
         }
 }
 
@@ -93,10 +102,22 @@ void broker_wake_at(struct broker *b, uint64_t at_us)
         loop_timer_set(b->timer, at_us);
 }
 
+/* The C library keeps what lies in between until it is asked. */
+static uint64_t broker_trim(struct broker *b, uint64_t now_us)
+{
+        if (b->n_gone < TRIM_CLIENTS)
+                return CLOCK_NEVER_US;
+        if (now_us < b->trim_us)
+                return b->trim_us;
+        b->n_gone = 0;
+        (void)malloc_trim(0);
+        return CLOCK_NEVER_US;
+}
+
 static void broker_on_timer(void *user, uint64_t now_us)
 {
         struct broker *b = user;
-        uint64_t at_us = CLOCK_NEVER_US;
+        uint64_t at_us = broker_trim(b, now_us);
 
         b->timer_us = CLOCK_NEVER_US;
         for (struct connection *c = b->connections, *next; c; c = next) {

@@ -68,6 +68,8 @@ struct broker {
         struct connection *connections;
         size_t n_connections;     /* accepted and not yet gone */
         size_t n_clients;         /* CONNECT is through */
+        size_t n_gone;            /* connections, since memory was given back the last time */
+        uint64_t trim_us;         /* when it is again, once enough have gone */
         struct connection *dirty; /* to be settled at the end of this batch */
         struct connection *later; /* at the end of the next one */
         struct connection *dead;
