@@ -102,7 +102,7 @@ void broker_wake_at(struct broker *b, uint64_t at_us)
         loop_timer_set(b->timer, at_us);
 }
 
-/* The C library keeps what lies in between until it is asked. */
+/* We keep chunks, and the C library what lies between other memory, until they are asked. */
 static uint64_t broker_trim(struct broker *b, uint64_t now_us)
 {
         if (b->n_gone < TRIM_CLIENTS)
@@ -110,6 +110,7 @@ static uint64_t broker_trim(struct broker *b, uint64_t now_us)
         if (now_us < b->trim_us)
                 return b->trim_us;
         b->n_gone = 0;
+        output_pool_done(&b->pool);
         (void)malloc_trim(0);
         return CLOCK_NEVER_US;
 }
