@@ -18,7 +18,7 @@ struct demand {
         size_t n_blocks;
         uint64_t round_us;
         double load; /* 1.0: all of it */
-        uint32_t shortest_us, longest_us;
+        uint64_t shortest_us, longest_us;
 };
 
 static void print_points(const struct plan_block *b, FILE *out)
@@ -29,11 +29,13 @@ static void print_points(const struct plan_block *b, FILE *out)
 
 static void print_block(const struct plan_block *b, uint64_t read_us, FILE *out)
 {
-        (void)fprintf(out,
-                      "#   %s (unit %u): function %d, address %u, count %u, every %" PRIu32
-                      " ms, %.1f ms on the line:",
-                      b->device->name, b->device->unit_id, (int)b->function, b->address, b->count,
-                      b->interval_us / 1000, (double)read_us / 1000);
+        (void)fprintf(out, "#   %s (unit %u): function %d, address %u, count %u, ", b->device->name,
+                      b->device->unit_id, (int)b->function, b->address, b->count);
+        if (b->interval_us == 0)
+                (void)fputs("once", out);
+        else
+                (void)fprintf(out, "every %" PRIu64 " ms", b->interval_us / 1000);
+        (void)fprintf(out, ", %.1f ms on the line:", (double)read_us / 1000);
         print_points(b, out);
         (void)fputc('\n', out);
 }
@@ -42,7 +44,7 @@ static void print_block(const struct plan_block *b, uint64_t read_us, FILE *out)
 static int demand_of_device(const struct conf_device *device, const struct plan_cost *cost, FILE *out,
                             struct demand *ret)
 {
-        struct demand d = { .device = device, .shortest_us = UINT32_MAX };
+        struct demand d = { .device = device, .shortest_us = UINT64_MAX };
         struct plan plan;
         int r;
 
@@ -53,13 +55,15 @@ static int demand_of_device(const struct conf_device *device, const struct plan_
                 const struct plan_block *b = &plan.blocks[i];
                 uint64_t read_us = plan_read_us(cost, b->function, b->count);
 
-                d.n_blocks++;
-                d.round_us += read_us;
-                d.load += (double)read_us / b->interval_us;
-                d.shortest_us = MBGATE_MIN(d.shortest_us, b->interval_us);
-                d.longest_us = MBGATE_MAX(d.longest_us, b->interval_us);
                 if (out)
                         print_block(b, read_us, out);
+                if (b->interval_us == 0)
+                        continue;
+                d.n_blocks++;
+                d.round_us += read_us;
+                d.load += (double)read_us / (double)b->interval_us;
+                d.shortest_us = MBGATE_MIN(d.shortest_us, b->interval_us);
+                d.longest_us = MBGATE_MAX(d.longest_us, b->interval_us);
         }
         plan_done(&plan);
         *ret = d;
@@ -107,10 +111,11 @@ static void advise(const struct demand *sum, const struct demand *most, struct b
                 buf_printf(ret_text, "all intervals of the bus must grow %.1f times",
                            ceil(sum->load / LOAD_AIM * 10) / 10);
         else if (most->shortest_us == most->longest_us)
-                buf_printf(ret_text, "set its interval_ms to %" PRIu64 " (now %" PRIu32 ")",
-                           round_interval_ms(most->shortest_us * factor / 1000), most->shortest_us / 1000);
+                buf_printf(ret_text, "set its interval_ms to %" PRIu64 " (now %" PRIu64 ")",
+                           round_interval_ms((double)most->shortest_us * factor / 1000),
+                           most->shortest_us / 1000);
         else
-                buf_printf(ret_text, "make its intervals %.1f times as long (the shortest is %" PRIu32 " ms)",
+                buf_printf(ret_text, "make its intervals %.1f times as long (the shortest is %" PRIu64 " ms)",
                            ceil(factor * 10) / 10, most->shortest_us / 1000);
 }
 

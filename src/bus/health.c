@@ -81,11 +81,11 @@ static uint64_t learned_us(const struct health *h, uint64_t configured_us)
         return MBGATE_MIN(us, configured_us);
 }
 
-uint64_t health_timeout_us(const struct health *h, uint64_t configured_us, bool others_wait)
+uint64_t health_timeout_us(const struct health *h, uint64_t configured_us, uint64_t min_us, bool others_wait)
 {
-        if (!others_wait || h->n_failures > 0)
+        if (!others_wait || h->n_failures > 0 || min_us >= configured_us)
                 return configured_us;
-        return learned_us(h, configured_us);
+        return MBGATE_MAX(learned_us(h, configured_us), min_us);
 }
 
 uint64_t health_probe_timeout_us(const struct health *h, uint64_t configured_us, unsigned n_dead,

@@ -51,10 +51,10 @@ void health_measured(struct health *h, uint64_t turnaround_us, uint64_t round_tr
 
 /*
  * How long to wait for the reply's first character: the configured time-out, or twice the 99th percentile +
- * 20 ms when that is shorter, enough replies have been seen, the last request was answered, and `others_wait`
- * for the line.
+ * 20 ms when that is shorter (but not than `min_us`), enough replies have been seen, the last request was
+ * answered, and `others_wait` for the line.
  */
-uint64_t health_timeout_us(const struct health *h, uint64_t configured_us, bool others_wait);
+uint64_t health_timeout_us(const struct health *h, uint64_t configured_us, uint64_t min_us, bool others_wait);
 
 /*
  * The same for a probe while `n_dead` devices share the 5 %: what was learned, else a fair share less the

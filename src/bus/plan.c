@@ -10,7 +10,10 @@
 #define REPLY_OVERHEAD_CHARS 5    /* unit, function, byte count, CRC */
 #define TURNAROUND_US        5000 /* until it has been measured */
 #define TCP_OVERHEAD_US      1000
-#define INTERVAL_MIN_US      1000
+#define INTERVAL_MIN_US      UINT64_C(1000)
+
+/* What a reading that comes once weighs beside those that come again: hardly anything, but not nothing. */
+#define INTERVAL_ONCE_US (UINT64_C(30) * 86400 * 1000000)
 
 #define GROUP_DONE UINT_MAX
 
@@ -73,11 +76,11 @@ uint64_t plan_read_us(const struct plan_cost *cost, enum pdu_function function, 
         return us;
 }
 
-static uint32_t point_interval_us(const struct conf_point *p)
+static uint64_t point_interval_us(const struct conf_point *p)
 {
-        uint64_t us = (uint64_t)p->interval_ms * 1000;
-
-        return (uint32_t)MBGATE_MIN(MBGATE_MAX(us, INTERVAL_MIN_US), UINT32_MAX);
+        if (p->poll == CONF_POLL_ONCE)
+                return INTERVAL_ONCE_US;
+        return MBGATE_MAX((uint64_t)p->interval_ms * 1000, INTERVAL_MIN_US);
 }
 
 static uint32_t point_end(const struct conf_point *p)
@@ -100,11 +103,28 @@ static int point_compare(const void *a, const void *b)
         return x->id < y->id ? -1 : x->id > y->id;
 }
 
-/* Whether a block of several points may cover begin..end of one area. */
-static bool range_is_free(const struct plan_search *s, enum conf_area area, uint32_t begin, uint32_t end)
+struct plan_range plan_range(const struct conf_device *device, enum conf_area area, uint32_t begin,
+                             uint32_t end)
 {
-        for (size_t i = 0; i < s->n_holes; i++) {
-                const struct plan_hole *h = &s->holes[i];
+        bool is_even = device->even_addresses && !area_is_bits(area);
+
+        if (is_even) {
+                begin -= begin % 2;
+                end += end % 2;
+        }
+        return (struct plan_range){ .address = (uint16_t)begin, .count = (uint16_t)(end - begin) };
+}
+
+bool plan_may_read(const struct conf_device *device, const struct plan_hole *holes, size_t n_holes,
+                   enum conf_area area, struct plan_range range)
+{
+        uint32_t begin = range.address, end = begin + range.count;
+
+        if (range.count > (area_is_bits(area) ? device->max_bits : device->max_registers) ||
+            end > UINT16_MAX + 1u)
+                return false;
+        for (size_t i = 0; i < n_holes; i++) {
+                const struct plan_hole *h = &holes[i];
 
                 if (h->area != area)
                         continue;
@@ -117,20 +137,24 @@ static bool range_is_free(const struct plan_search *s, enum conf_area area, uint
 }
 
 /* Whether a block that covers begin..end so far may take p too. */
-static bool block_may_take(const struct plan_search *s, enum conf_area area, const struct conf_point *p,
-                           uint32_t begin, uint32_t end)
+static bool block_may_take(const struct plan_search *s, const struct conf_point *first,
+                           const struct conf_point *p, uint32_t end)
 {
-        uint32_t max = area_is_bits(area) ? s->device->max_bits : s->device->max_registers;
         uint32_t new_end = MBGATE_MAX(end, point_end(p));
 
-        return p->area == area && new_end - begin <= max && (s->device->join_gaps || p->address <= end) &&
-               range_is_free(s, area, begin, new_end);
+        if (p->area != first->area || !s->device->join_points || (!s->device->join_gaps && p->address > end))
+                return false;
+        return new_end - first->address <= PDU_READ_BITS_MAX &&
+               plan_may_read(s->device, s->holes, s->n_holes, p->area,
+                             plan_range(s->device, p->area, first->address, new_end));
 }
 
-static double block_rate(const struct plan_search *s, enum conf_area area, uint32_t count,
-                         uint32_t interval_us)
+static double block_rate(const struct plan_search *s, enum conf_area area, uint32_t begin, uint32_t end,
+                         uint64_t interval_us)
 {
-        return (double)plan_read_us(s->cost, plan_function(area), count) / interval_us;
+        unsigned count = plan_range(s->device, area, begin, end).count;
+
+        return (double)plan_read_us(s->cost, plan_function(area), count) / (double)interval_us;
 }
 
 /* The dynamic program: best[j] = min over i of best[i] + the rate of a block of points i..j−1. */
@@ -141,17 +165,17 @@ static void search_run(struct plan_search *s, const struct conf_point **points, 
                 s->best[j] = -1;
         for (size_t i = 0; i < n; i++) {
                 uint32_t begin = points[i]->address, end = begin;
-                uint32_t interval_us = UINT32_MAX;
+                uint64_t interval_us = UINT64_MAX;
 
                 for (size_t j = i; j < n; j++) {
                         double rate;
 
                         /* A lone point always fits: the configuration has checked its length. */
-                        if (j > i && !block_may_take(s, points[i]->area, points[j], begin, end))
+                        if (j > i && !block_may_take(s, points[i], points[j], end))
                                 break;
                         end = MBGATE_MAX(end, point_end(points[j]));
                         interval_us = MBGATE_MIN(interval_us, point_interval_us(points[j]));
-                        rate = s->best[i] + block_rate(s, points[i]->area, end - begin, interval_us);
+                        rate = s->best[i] + block_rate(s, points[i]->area, begin, end, interval_us);
                         if (s->best[j + 1] < 0 || rate < s->best[j + 1]) {
                                 s->best[j + 1] = rate;
                                 s->from[j + 1] = i;
@@ -191,15 +215,15 @@ static unsigned group_by_interval(struct plan_work *w)
                 uint64_t next_us = UINT64_MAX;
 
                 for (size_t i = 0; i < w->n_points; i++) {
-                        uint32_t us = point_interval_us(w->points[i]);
+                        uint64_t us = point_interval_us(w->points[i]);
 
-                        if (us > last_us && us < next_us)
+                        if (w->groups[i] != GROUP_DONE && us > last_us && us < next_us)
                                 next_us = us;
                 }
                 if (next_us == UINT64_MAX)
                         return n_groups;
                 for (size_t i = 0; i < w->n_points; i++) {
-                        if (point_interval_us(w->points[i]) == next_us)
+                        if (w->groups[i] != GROUP_DONE && point_interval_us(w->points[i]) == next_us)
                                 w->groups[i] = n_groups;
                 }
                 last_us = next_us;
@@ -231,13 +255,13 @@ static int plan_append(struct plan *plan, const struct plan_work *w, const struc
                        size_t n_points)
 {
         struct plan_block *b = &plan->blocks[plan->n_blocks];
+        struct plan_range range;
         uint32_t end = 0;
 
         *b = (struct plan_block){
                 .device = points[0]->device,
                 .function = plan_function(points[0]->area),
-                .address = points[0]->address,
-                .interval_us = UINT32_MAX,
+                .interval_us = UINT64_MAX,
                 .points = calloc(w->n_points, sizeof(*b->points)),
         };
         if (!b->points)
@@ -248,13 +272,48 @@ static int plan_append(struct plan *plan, const struct plan_work *w, const struc
                 b->interval_us = MBGATE_MIN(b->interval_us, point_interval_us(points[i]));
                 end = MBGATE_MAX(end, point_end(points[i]));
         }
-        b->count = (uint16_t)(end - b->address);
+        if (b->interval_us == INTERVAL_ONCE_US)
+                b->interval_us = 0;
+        range = plan_range(b->device, points[0]->area, points[0]->address, end);
+        b->address = range.address;
+        b->count = range.count;
+        return 0;
+}
+
+/* The points with a block number of their own, a block for each number and area. */
+static int plan_fixed(struct plan *plan, struct plan_work *w)
+{
+        for (size_t i = 0; i < w->n_points; i++) {
+                const struct conf_point *p = w->points[i];
+                uint32_t end = 0;
+                size_t n = 0;
+                int r;
+
+                if (p->block == 0 || w->groups[i] == GROUP_DONE)
+                        continue;
+                for (size_t k = i; k < w->n_points; k++) {
+                        if (w->points[k]->block != p->block || w->points[k]->area != p->area)
+                                continue;
+                        end = MBGATE_MAX(end, point_end(w->points[k]));
+                        if (k > i && !plan_may_read(p->device, NULL, 0, p->area,
+                                                    plan_range(p->device, p->area, p->address, end)))
+                                break; /* the rest does not fit into one reply */
+                        w->some[n++] = w->points[k];
+                        w->groups[k] = GROUP_DONE;
+                }
+                r = plan_append(plan, w, w->some, n);
+                if (r < 0)
+                        return r;
+                plan->blocks[plan->n_blocks - 1].is_fixed = true;
+        }
         return 0;
 }
 
 /* Slower points that lie in a block anyway are read with it and cost nothing. */
 static void plan_absorb(struct plan_block *b, struct plan_work *w, unsigned group)
 {
+        if (!b->device->join_points)
+                return;
         for (size_t i = 0; i < w->n_points; i++) {
                 const struct conf_point *p = w->points[i];
 
@@ -303,7 +362,7 @@ static int work_init(struct plan_work *w, struct plan_search *s, const struct co
 {
         size_t n = device->n_points;
 
-        *w = (struct plan_work){ .n_points = n };
+        *w = (struct plan_work){ 0 };
         w->points = calloc(n, sizeof(*w->points));
         w->some = calloc(n, sizeof(*w->some));
         w->groups = calloc(n, sizeof(*w->groups));
@@ -311,9 +370,11 @@ static int work_init(struct plan_work *w, struct plan_search *s, const struct co
         s->from = calloc(n + 1, sizeof(*s->from));
         if (!w->points || !w->some || !w->groups || !s->best || !s->from)
                 return -ENOMEM;
-        for (size_t i = 0; i < n; i++)
-                w->points[i] = &device->points[i];
-        qsort(w->points, n, sizeof(const struct conf_point *), point_compare);
+        for (size_t i = 0; i < n; i++) {
+                if (device->points[i].poll != CONF_POLL_DEMAND)
+                        w->points[w->n_points++] = &device->points[i];
+        }
+        qsort(w->points, w->n_points, sizeof(const struct conf_point *), point_compare);
         return 0;
 }
 
@@ -328,9 +389,13 @@ static void work_done(struct plan_work *w, struct plan_search *s)
 
 static int plan_fill(struct plan *plan, struct plan_work *w, struct plan_search *s)
 {
-        unsigned n_groups = group_by_interval(w);
+        unsigned n_groups;
         int r;
 
+        r = plan_fixed(plan, w);
+        if (r < 0)
+                return r;
+        n_groups = group_by_interval(w);
         group_merge(w, s, n_groups);
         for (unsigned g = 0; g < n_groups; g++) {
                 r = plan_group(plan, w, s, g);

@@ -31,16 +31,20 @@ void schedule_spread(struct schedule *s, uint64_t now_us)
 
                 if (!j->is_first)
                         continue;
-                j->due_us = now_us;
+                j->due_us = j->began_us = now_us;
+                if (j->interval_us == 0)
+                        continue;
                 /* Evenly over the interval, whatever the others' intervals are. */
                 j->phase_us = (now_us + j->interval_us * (i + 1) / (s->n_jobs + 1)) % j->interval_us;
         }
 }
 
-/* A slow block must not wait for its whole interval while fast ones ask for more than the line has. */
-static uint64_t deadline_of(const struct schedule_job *j)
+/* How long a turn may take; ≥ 1. */
+static uint64_t job_patience_us(const struct schedule_job *j)
 {
-        return j->due_us + MBGATE_MIN(j->interval_us, SCHEDULE_DEADLINE_MAX_US);
+        if (j->interval_us == 0)
+                return SCHEDULE_FIRST_US;
+        return j->is_first ? MBGATE_MIN(j->interval_us, SCHEDULE_FIRST_US) : j->interval_us;
 }
 
 static uint64_t job_ready_us(const struct schedule *s, const struct schedule_job *j)
@@ -50,17 +54,31 @@ static uint64_t job_ready_us(const struct schedule *s, const struct schedule_job
         return MBGATE_MAX(ready_us, s->devices[j->device].held_until_us);
 }
 
-static bool job_goes_before(const struct schedule *s, const struct schedule_job *a,
-                            const struct schedule_job *b)
+/* How long ago its last turn was, in intervals. */
+static double job_age(const struct schedule_job *j, uint64_t now_us)
 {
-        uint64_t da = deadline_of(a), db = deadline_of(b);
+        return (double)(now_us - j->began_us) / (double)job_patience_us(j);
+}
 
-        if (da != db)
-                return da < db;
+static bool job_goes_before(const struct schedule *s, const struct schedule_job *a,
+                            const struct schedule_job *b, uint64_t now_us)
+{
+        if (now_us < s->overload_until_us) {
+                double age_a = job_age(a, now_us), age_b = job_age(b, now_us);
+
+                if (age_a > age_b || age_b > age_a)
+                        return age_a > age_b;
+        } else {
+                uint64_t deadline_a = a->due_us + job_patience_us(a);
+                uint64_t deadline_b = b->due_us + job_patience_us(b);
+
+                if (deadline_a != deadline_b)
+                        return deadline_a < deadline_b;
+        }
         return a->device != s->last_device && b->device == s->last_device;
 }
 
-/* The ready job with the earliest deadline, or n_jobs; *wake_us: when the next one becomes ready. */
+/* The ready job that goes first, or n_jobs; *wake_us: when the next one becomes ready. */
 static size_t pick_poll(const struct schedule *s, uint64_t now_us, uint64_t *wake_us)
 {
         size_t best = s->n_jobs;
@@ -74,7 +92,7 @@ static size_t pick_poll(const struct schedule *s, uint64_t now_us, uint64_t *wak
                 ready_us = job_ready_us(s, j);
                 if (ready_us > now_us)
                         *wake_us = MBGATE_MIN(*wake_us, ready_us);
-                else if (best == s->n_jobs || job_goes_before(s, j, &s->jobs[best]))
+                else if (best == s->n_jobs || job_goes_before(s, j, &s->jobs[best], now_us))
                         best = i;
         }
         return best;
@@ -160,18 +178,38 @@ static uint64_t phase_after(const struct schedule_job *j, uint64_t from_us)
         return from_us + (j->phase_us + j->interval_us - at) % j->interval_us;
 }
 
+/* Lateness and missed turns, for who wants to know why values are old. */
+static void job_note(struct schedule *s, struct schedule_job *j, uint64_t late_us)
+{
+        uint64_t n_missed = j->interval_us ? late_us / j->interval_us : 0;
+
+        j->n_served++;
+        j->n_missed += n_missed;
+        s->n_missed += n_missed;
+        if (j->is_first)
+                return;
+        j->late_us = (j->late_us * (SCHEDULE_SMOOTH - 1) + late_us) / SCHEDULE_SMOOTH;
+        j->late_max_us = MBGATE_MAX(j->late_max_us, late_us);
+        if (n_missed > 0)
+                s->overload_until_us =
+                        MBGATE_MAX(s->overload_until_us,
+                                   j->began_us + MBGATE_MIN(2 * j->interval_us, SCHEDULE_OVERLOAD_MAX_US));
+}
+
 void schedule_served(struct schedule *s, size_t job, uint64_t began_us)
 {
         struct schedule_job *j = &s->jobs[job];
         uint64_t late_us = began_us > j->due_us ? began_us - j->due_us : 0;
-        uint64_t n_missed = late_us / j->interval_us;
 
         s->last_device = j->device;
-        s->n_missed += n_missed;
-        if (j->is_first)
+        j->began_us = began_us;
+        job_note(s, j, late_us);
+        if (j->interval_us == 0)
+                j->due_us = CLOCK_NEVER_US;
+        else if (j->is_first)
                 j->due_us = phase_after(j, began_us + j->interval_us / 2);
         else
-                j->due_us += (n_missed + 1) * j->interval_us;
+                j->due_us += (late_us / j->interval_us + 1) * j->interval_us;
         j->is_first = false;
         j->not_before_us = 0;
         j->n_attempts = 0;
@@ -203,7 +241,7 @@ void schedule_resume(struct schedule *s, uint32_t device, uint64_t now_us)
                         continue;
                 j->is_paused = false;
                 j->is_first = true;
-                j->due_us = now_us;
+                j->due_us = j->began_us = now_us;
                 j->not_before_us = 0;
                 j->n_attempts = 0;
         }

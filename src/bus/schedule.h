@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the line does next. Pure: the caller owns the clock and does the work. One job a block, at most one
- * outstanding; earliest deadline first, where a deadline that was missed keeps its place in the queue until
- * it is served, so that in overload every block is late by the same time and none starves.
+ * outstanding. Earliest deadline first as long as the line keeps up. Once a turn was missed, and a while
+ * longer, the job goes first whose last turn is longest ago in relation to its interval, so that in overload
+ * every block is stretched by the same share: 100 ms become 200 ms and 10 s become 20 s.
  *
  *   released (due) ──► served ──► next due = due + k × interval, the smallest k in the future (k − 1 missed)
  *
@@ -22,8 +23,14 @@
 /* Commands may be ahead of polls by this much; then polls that are due get as much time as commands. */
 #define SCHEDULE_COMMAND_AHEAD_US UINT64_C(300000)
 
-/* A block should be read within its interval, but at most so long after it was due. */
-#define SCHEDULE_DEADLINE_MAX_US UINT64_C(1000000)
+/* The first reading, and one that comes once only, should not take longer than this. */
+#define SCHEDULE_FIRST_US UINT64_C(1000000)
+
+/* After a missed turn the line is taken for overloaded for two intervals of that job, at most so long. */
+#define SCHEDULE_OVERLOAD_MAX_US UINT64_C(60000000)
+
+/* Lateness is smoothed by an eighth. */
+#define SCHEDULE_SMOOTH 8
 
 /* Share of the line for probes, and how much of it may be saved up. */
 #define SCHEDULE_PROBE_PERMILLE 50
@@ -31,13 +38,16 @@
 
 struct schedule_job {
         uint32_t device;
-        uint64_t interval_us;
-        uint64_t phase_us; /* moment within the interval at which it is due once the start is over */
+        uint64_t interval_us; /* 0: once, after the start and after each return of its device */
+        uint64_t phase_us;    /* moment within the interval at which it is due once the start is over */
         uint64_t due_us;
+        uint64_t began_us;      /* its last turn; before the first one, when that was due */
         uint64_t not_before_us; /* a retry waits for the device's hold */
         uint32_t n_attempts;    /* of the reading under way */
         bool is_paused;         /* its device is offline */
         bool is_first;          /* not served yet: due at once, then spread */
+        uint64_t n_served, n_missed;
+        uint64_t late_us, late_max_us; /* smoothed, and the worst; first readings excepted */
 };
 
 struct schedule_device {
@@ -55,7 +65,8 @@ struct schedule {
         int64_t probe_saved_us;   /* what probes may still spend; < 0: overspent */
         uint64_t saved_at_us;
         uint64_t n_missed;
-        uint32_t last_device; /* of equal deadlines the other device goes first */
+        uint64_t overload_until_us; /* shares, not deadlines, decide */
+        uint32_t last_device;       /* of equal deadlines the other device goes first */
 };
 
 enum schedule_kind {

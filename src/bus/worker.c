@@ -74,7 +74,7 @@ uint64_t worker_line_free_us(const struct worker *w)
 size_t worker_up_capacity(const struct conf *conf, uint32_t bus)
 {
         const struct conf_bus *b = &conf->buses[bus];
-        size_t n = b->n_devices + 2 * (size_t)BUS_COMMANDS_MAX + 4;
+        size_t n = 2 * b->n_devices + 2 * (size_t)BUS_COMMANDS_MAX + 4;
 
         /* A block has at least one point of its own, and each point may be read on demand. */
         for (size_t i = 0; i < b->n_devices; i++)
@@ -121,7 +121,8 @@ static void take_mail(struct worker *w)
                 case BUS_MAIL_RESULT:
                 case BUS_MAIL_DEVICE:
                 case BUS_MAIL_PORT:
-                case BUS_MAIL_STATS: break; /* go up, never down */
+                case BUS_MAIL_STATS:
+                case BUS_MAIL_REPORT: break; /* go up, never down */
                 }
                 mail_free(mail);
         }
@@ -152,7 +153,7 @@ static void rest(struct worker *w, uint64_t now_us, uint64_t wake_us)
 /* One transaction, or a rest until there is one to do. */
 static void work(struct worker *w, uint64_t now_us)
 {
-        uint64_t wake_us = CLOCK_NEVER_US;
+        uint64_t wake_us = worker_outputs_repeat(w, now_us);
         bool ready = worker_command_ready(w, now_us, &wake_us);
         struct schedule_choice choice = schedule_next(&w->schedule, now_us, ready);
 

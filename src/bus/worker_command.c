@@ -28,6 +28,14 @@ static void command_remove(struct worker *w, size_t i)
         memmove(&w->commands[i], &w->commands[i + 1], (w->n_commands - i) * sizeof(w->commands[0]));
 }
 
+/* A result for who asked; repetitions were asked for by nobody. */
+static void command_answer(struct worker *w, const struct command *c, enum bus_outcome outcome,
+                           const struct port_reply *reply)
+{
+        if (!c->is_repeat)
+                worker_post_result(w, c->mail, outcome, reply);
+}
+
 static void command_refuse(struct worker *w, struct bus_command *c, enum bus_outcome outcome)
 {
         worker_post_result(w, c, outcome, NULL);
@@ -68,35 +76,96 @@ static bool command_fits(const struct worker *w, const struct bus_command *c)
                (c->n_regs >= 1 && c->n_regs <= PDU_WRITE_REGS_MAX && point_of(w, c)->write_function != 0);
 }
 
+static struct worker_output *output_of(const struct worker *w, const struct command *c)
+{
+        return worker_output(&w->devices[device_of(w, c)], c->mail->point);
+}
+
+static bool waits_to_write(const struct command *c)
+{
+        return c->mail->op == BUS_OP_WRITE && !c->has_begun;
+}
+
+bool worker_command_waits(const struct worker *w, uint32_t point)
+{
+        for (size_t i = 0; i < w->n_commands; i++) {
+                if (w->commands[i]->mail->point == point && w->commands[i]->mail->op == BUS_OP_WRITE)
+                        return true;
+        }
+        return false;
+}
+
+/* The command takes the place of the one that waits for its point, if only the newest counts. true: done. */
+static bool command_replace(struct worker *w, struct bus_command *mail)
+{
+        for (size_t i = 0; i < w->n_commands; i++) {
+                struct command *c = w->commands[i];
+
+                if (c->mail->point != mail->point || !waits_to_write(c) ||
+                    (!c->is_repeat && point_of(w, mail)->writes != CONF_WRITES_NEWEST))
+                        continue;
+                command_answer(w, c, BUS_RESULT_REPLACED, NULL);
+                mail_free(&c->mail->mail);
+                c->mail = mail;
+                c->stage = first_stage(point_of(w, mail), mail);
+                c->is_repeat = false;
+                c->n_attempts = 0;
+                return true;
+        }
+        return false;
+}
+
+static struct command *command_append(struct worker *w, struct bus_command *mail)
+{
+        struct command *command = calloc(1, sizeof(*command));
+
+        if (!command)
+                return NULL;
+        command->mail = mail;
+        command->stage = first_stage(point_of(w, mail), mail);
+        w->commands[w->n_commands++] = command;
+        return command;
+}
+
 void worker_command_add(struct worker *w, struct bus_command *c)
 {
-        struct command *command;
-
-        if (!command_fits(w, c)) {
+        if (!command_fits(w, c))
                 command_refuse(w, c, BUS_RESULT_STOPPED);
-                return;
-        }
-        if (!w->is_open) {
+        else if (!w->is_open)
                 command_refuse(w, c, BUS_RESULT_PORT);
-                return;
-        }
-        if (w->devices[point_of(w, c)->device->id].health.status == DEVICE_OFFLINE) {
+        else if (w->devices[point_of(w, c)->device->id].health.status == DEVICE_OFFLINE)
                 command_refuse(w, c, BUS_RESULT_OFFLINE);
-                return;
-        }
-        command = calloc(1, sizeof(*command));
-        if (!command) {
+        else if (!(c->op == BUS_OP_WRITE && command_replace(w, c)) && !command_append(w, c))
                 command_refuse(w, c, BUS_RESULT_EXPIRED);
-                return;
-        }
-        command->mail = c;
-        command->stage = first_stage(point_of(w, c), c);
-        w->commands[w->n_commands++] = command;
+}
+
+void worker_command_repeat(struct worker *w, struct bus_command *c)
+{
+        struct command *command = NULL;
+
+        if (w->n_commands < BUS_COMMANDS_MAX)
+                command = command_append(w, c);
+        if (command)
+                command->is_repeat = true;
+        else
+                mail_free(&c->mail);
+}
+
+/* Until when the point itself wants no other write. */
+static uint64_t pause_us(const struct worker *w, const struct command *c)
+{
+        const struct worker_output *o = waits_to_write(c) ? output_of(w, c) : NULL;
+
+        if (!o || o->written_us == 0)
+                return 0;
+        return o->written_us + point_of(w, c->mail)->write_pause_ms * USEC_PER_MSEC;
 }
 
 static uint64_t ready_us(const struct worker *w, const struct command *c)
 {
-        return MBGATE_MAX(c->not_before_us, w->schedule.devices[device_of(w, c)].held_until_us);
+        uint64_t us = MBGATE_MAX(c->not_before_us, w->schedule.devices[device_of(w, c)].held_until_us);
+
+        return MBGATE_MAX(us, pause_us(w, c));
 }
 
 /* A read-back that is still to come is no longer worth it; everything else gets its result. */
@@ -105,7 +174,7 @@ static void command_end(struct worker *w, size_t i, enum bus_outcome outcome)
         const struct command *c = w->commands[i];
 
         if (c->stage != COMMAND_READ || c->mail->op == BUS_OP_READ)
-                worker_post_result(w, c->mail, outcome, NULL);
+                command_answer(w, c, outcome, NULL);
         command_remove(w, i);
 }
 
@@ -121,16 +190,25 @@ static void command_drop_stale(struct worker *w, uint64_t now_us)
         }
 }
 
-/* The first command that may run now, or n_commands. A device's commands keep their order. */
+/* A device's commands keep their order, but one whose point wants a pause only keeps its point's waiting. */
+static bool command_is_first(const struct worker *w, size_t i, uint64_t now_us)
+{
+        for (size_t k = 0; k < i; k++) {
+                if (device_of(w, w->commands[k]) == device_of(w, w->commands[i]) &&
+                    (w->commands[k]->mail->point == w->commands[i]->mail->point ||
+                     pause_us(w, w->commands[k]) <= now_us))
+                        return false;
+        }
+        return true;
+}
+
+/* The first command that may run now, or n_commands. */
 static size_t command_pick(const struct worker *w, uint64_t now_us, uint64_t *wake_us)
 {
         for (size_t i = 0; i < w->n_commands; i++) {
-                bool is_first = true;
                 uint64_t at_us = ready_us(w, w->commands[i]);
 
-                for (size_t k = 0; k < i && is_first; k++)
-                        is_first = device_of(w, w->commands[k]) != device_of(w, w->commands[i]);
-                if (!is_first)
+                if (!command_is_first(w, i, now_us))
                         continue;
                 if (at_us <= now_us)
                         return i;
@@ -164,14 +242,21 @@ static void write_request(const struct conf_point *p, const struct bus_command *
         pdu_write_request(ret, function, p->address, c->regs, c->n_regs);
 }
 
+/* What one reading of a point asks for. */
+static struct plan_range read_range(const struct conf_point *p)
+{
+        return plan_range(p->device, p->area, p->address, p->address + value_n_regs(&p->format));
+}
+
 static void stage_request(const struct worker *w, const struct command *c, struct pdu *ret)
 {
         const struct conf_point *p = point_of(w, c->mail);
+        struct plan_range range = read_range(p);
 
         if (c->stage == COMMAND_WRITE)
                 write_request(p, c->mail, ret);
         else
-                pdu_read_request(ret, plan_function(p->area), p->address, (uint16_t)value_n_regs(&p->format));
+                pdu_read_request(ret, plan_function(p->area), range.address, range.count);
 }
 
 /* "Busy" is asked again after a pause; "acknowledge" of a write means accepted. true: put off. */
@@ -217,9 +302,12 @@ static enum bus_outcome outcome_of(const struct command *c, int result, const st
 static void modified(struct worker *w, size_t i, const struct pdu *request, const struct port_reply *reply)
 {
         struct command *c = w->commands[i];
-        uint16_t old[VALUE_REGS_MAX];
+        const struct conf_point *p = point_of(w, c->mail);
+        struct plan_range range = read_range(p);
+        uint16_t regs[VALUE_REGS_MAX + 2];
+        const uint16_t *old = regs + (p->address - range.address);
 
-        if (pdu_read_reply(request, &reply->pdu, old, c->mail->n_regs) < 0) {
+        if (pdu_read_reply(request, &reply->pdu, regs, range.count) < 0) {
                 command_end(w, i, BUS_RESULT_EXCEPTION);
                 return;
         }
@@ -235,8 +323,11 @@ static void written(struct worker *w, size_t i, enum bus_outcome outcome, const 
 {
         struct command *c = w->commands[i];
         bool reads_back = c->mail->read_back && (outcome == BUS_RESULT_OK || outcome == BUS_RESULT_TIMEOUT);
+        struct worker_output *o = output_of(w, c);
 
-        worker_post_result(w, c->mail, outcome, reply);
+        if (o)
+                worker_output_written(o, c->mail, outcome == BUS_RESULT_OK);
+        command_answer(w, c, outcome, reply);
         if (!reads_back) {
                 command_remove(w, i);
                 return;
@@ -251,14 +342,17 @@ static void was_read(struct worker *w, size_t i, const struct pdu *request, enum
 {
         const struct command *c = w->commands[i];
         const struct conf_point *p = point_of(w, c->mail);
-        uint16_t regs[VALUE_REGS_MAX];
-        bool is_good = outcome == BUS_RESULT_OK &&
-                       pdu_read_reply(request, &reply->pdu, regs, value_n_regs(&p->format)) == 0;
+        struct plan_range range = read_range(p);
+        uint16_t regs[VALUE_REGS_MAX + 2];
+        bool is_good =
+                outcome == BUS_RESULT_OK && pdu_read_reply(request, &reply->pdu, regs, range.count) == 0;
 
+        if (is_good)
+                worker_outputs_read(w, &w->devices[device_of(w, c)], &p, 1, range.address, regs);
         if (c->mail->op == BUS_OP_READ)
                 worker_post_result(w, c->mail, outcome, reply);
         if (is_good || outcome == BUS_RESULT_EXCEPTION)
-                worker_post_samples(w, &p, 1, p->address, is_good ? regs : NULL, reply, true);
+                worker_post_samples(w, &p, 1, range.address, is_good ? regs : NULL, reply, true);
         command_remove(w, i);
 }
 
@@ -278,6 +372,30 @@ static void command_done(struct worker *w, size_t i, const struct pdu *request, 
                 written(w, i, outcome, reply);
 }
 
+/* Nothing to do: the device holds it already. */
+static bool command_skip(struct worker *w, size_t i)
+{
+        const struct command *c = w->commands[i];
+        const struct worker_output *o = output_of(w, c);
+
+        if (!o || !waits_to_write(c) || c->is_repeat || point_of(w, c->mail)->write_unchanged ||
+            !worker_output_holds(o, c->mail))
+                return false;
+        command_end(w, i, BUS_RESULT_OK);
+        return true;
+}
+
+/* Its next transaction is about to be sent. */
+static void command_note(struct worker *w, size_t i)
+{
+        struct command *c = w->commands[i];
+        struct worker_output *o = output_of(w, c);
+
+        if (o && c->stage == COMMAND_WRITE)
+                o->written_us = clock_monotonic_us();
+        c->has_begun = true;
+}
+
 void worker_command_run(struct worker *w)
 {
         uint64_t wake_us = CLOCK_NEVER_US;
@@ -289,8 +407,10 @@ void worker_command_run(struct worker *w)
 
         if (i == w->n_commands)
                 return;
+        if (command_skip(w, i))
+                return;
         device = device_of(w, w->commands[i]);
-        w->commands[i]->has_begun = true;
+        command_note(w, i);
         stage_request(w, w->commands[i], &request);
         r = worker_exchange(w, device, &request, w->devices[device].conf->response_timeout_ms * USEC_PER_MSEC,
                             SCHEDULE_COMMAND, &reply);

@@ -48,7 +48,18 @@ uint64_t worker_timeout_us(struct worker *w, uint32_t device)
         uint64_t configured_us = d->conf->response_timeout_ms * USEC_PER_MSEC;
         uint64_t until_us = clock_monotonic_us() + configured_us;
 
-        return health_timeout_us(&d->health, configured_us, others_wait(w, device, until_us));
+        return health_timeout_us(&d->health, configured_us, d->conf->response_timeout_min_ms * USEC_PER_MSEC,
+                                 others_wait(w, device, until_us));
+}
+
+uint64_t worker_gap_us(const struct worker_device *d)
+{
+        uint64_t configured_us = d->conf->gap_ms * USEC_PER_MSEC,
+                 max_us = d->conf->gap_max_ms * USEC_PER_MSEC;
+
+        if (d->health.status == DEVICE_OFFLINE)
+                return gap_probe_us(&d->gap, d->health.n_probes, configured_us, max_us);
+        return gap_us(&d->gap, configured_us, max_us);
 }
 
 bool worker_is_silence(int result, const struct port_reply *reply)
@@ -137,6 +148,23 @@ static void hold(struct worker *w, uint32_t device, int result, uint64_t timeout
                 reply->sent_us + MBGATE_MAX(2 * configured_us, HOLD_MIN_US) + wire_us;
 }
 
+/* Requests that a device on line loses may have come too soon for it. Modbus TCP keeps no silence. */
+static void suspect(struct worker *w, struct worker_device *d, bool was_lost, uint64_t now_us)
+{
+        struct log_fields fields = { .bus = w->bus->name, .device = d->conf->name };
+        uint64_t configured_us = d->conf->gap_ms * USEC_PER_MSEC;
+
+        if (w->bus->kind == CONF_PORT_TCP || d->health.status != DEVICE_ONLINE)
+                return;
+        if (gap_result(&d->gap, was_lost, now_us, configured_us, d->conf->gap_max_ms * USEC_PER_MSEC))
+                log_warn(&fields,
+                         "bus %s: unit %u: loses requests that come sooner than %u ms after others: it gets "
+                         "that pause from now on (set gap_ms = %u to have it at once)",
+                         w->bus->name, (unsigned)d->conf->unit_id,
+                         (unsigned)(d->gap.found_us / USEC_PER_MSEC),
+                         (unsigned)(d->gap.found_us / USEC_PER_MSEC));
+}
+
 /* The consequences for the device's health: what is said, and what the schedule does with it. */
 static void judge(struct worker *w, uint32_t device, int result, uint64_t timeout_us,
                   const struct port_reply *reply)
@@ -145,10 +173,12 @@ static void judge(struct worker *w, uint32_t device, int result, uint64_t timeou
         uint64_t since_us = d->health.since_us, n_lost = d->health.n_lost;
         enum device_status before = d->health.status;
 
+        suspect(w, d, worker_is_silence(result, reply), reply->done_us);
         if (worker_is_silence(result, reply)) {
                 if (health_failed(&d->health, reply->done_us)) {
                         schedule_pause(&w->schedule, device, reply->done_us + d->health.pause_us);
                         worker_log_offline(w, device, timeout_us);
+                        worker_outputs_forget(d);
                         worker_post_device(w, device);
                 } else if (before == DEVICE_OFFLINE) {
                         w->schedule.devices[device].probe_due_us = reply->done_us + d->health.pause_us;
@@ -187,7 +217,7 @@ int worker_exchange(struct worker *w, uint32_t device, const struct pdu *pdu, ui
                 .unit = d->conf->unit_id,
                 .pdu = *pdu,
                 .timeout_us = timeout_us,
-                .silence_us = d->conf->gap_ms * USEC_PER_MSEC,
+                .silence_us = worker_gap_us(d),
         };
         uint64_t takes_us =
                 request.silence_us + timeout_us + plan_read_us(&w->cost, PDU_READ_HOLDING, PDU_READ_REGS_MAX);

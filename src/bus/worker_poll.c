@@ -4,6 +4,9 @@
 /* The wire time of a probe with both silences, for its share of the line. */
 #define PROBE_REGS 2
 
+/* Blocks that one request may read beside the one that is due. */
+#define PICK_UP_MAX 7
+
 static const struct log_fields *fields_of(const struct worker *w, const struct worker_block *b,
                                           const struct port_reply *reply, struct log_fields *ret)
 {
@@ -40,15 +43,14 @@ static void refuse(struct worker *w, size_t job, const struct port_reply *reply)
         w->schedule.jobs[job].interval_us = worker_block_interval_us(b);
 }
 
-static void answered(struct worker *w, size_t job, const struct pdu *request, const struct port_reply *reply)
+static void answered(struct worker *w, size_t job, const uint16_t *regs, const struct port_reply *reply)
 {
         struct worker_block *b = &w->blocks[job];
-        uint16_t regs[PDU_READ_BITS_MAX];
         struct log_fields fields;
 
-        if (pdu_read_reply(request, &reply->pdu, regs, b->plan->count) < 0)
-                return; /* the matcher does not let it through */
         post_block(w, b, regs, reply);
+        worker_outputs_read(w, &w->devices[b->device], b->plan->points, b->plan->n_points, b->plan->address,
+                            regs);
         if (b->is_refused) {
                 b->is_refused = false;
                 w->schedule.jobs[job].interval_us = worker_block_interval_us(b);
@@ -63,10 +65,12 @@ static void answered(struct worker *w, size_t job, const struct pdu *request, co
 static bool cut(struct worker *w, size_t job, const struct port_reply *reply)
 {
         struct worker_block *b = &w->blocks[job];
-        bool was_bad = holes_is_bad(&w->devices[b->device].holes, b->plan);
-        enum holes_verdict verdict = holes_refused(&w->devices[b->device].holes, b->plan);
+        bool was_bad = b->plan->is_fixed || holes_is_bad(&w->devices[b->device].holes, b->plan);
+        enum holes_verdict verdict = HOLES_BAD;
         struct log_fields fields;
 
+        if (!b->plan->is_fixed)
+                verdict = holes_refused(&w->devices[b->device].holes, b->plan);
         if (!was_bad)
                 w->replan = true;
         if (verdict != HOLES_REPLAN)
@@ -119,28 +123,126 @@ static bool retry(struct worker *w, size_t job, const struct port_reply *reply)
         return true;
 }
 
+/* One request, for one block or several. */
+struct reading {
+        struct plan_range range;
+        size_t jobs[PICK_UP_MAX + 1]; /* the one that is due first */
+        size_t n_jobs;
+};
+
+static bool may_be_joined(const struct worker *w, size_t job)
+{
+        const struct worker_block *b = &w->blocks[job];
+        const struct schedule_job *j = &w->schedule.jobs[job];
+
+        return !b->is_refused && !b->plan->is_fixed && !j->is_paused && j->n_attempts == 0 &&
+               j->interval_us != 0;
+}
+
+/* The range of both when that costs less than apart, or a count of 0. */
+static struct plan_range join(const struct worker *w, const struct reading *r, const struct plan_block *b)
+{
+        const struct worker_device *d = &w->devices[w->blocks[r->jobs[0]].device];
+        enum conf_area area = b->points[0]->area;
+        uint32_t r_end = (uint32_t)r->range.address + r->range.count, b_end = (uint32_t)b->address + b->count;
+        uint32_t begin = MBGATE_MIN(r->range.address, b->address), end = MBGATE_MAX(r_end, b_end);
+        struct plan_range both;
+
+        if (end - begin > PDU_READ_BITS_MAX ||
+            (!d->conf->join_gaps && end - begin > (uint32_t)r->range.count + b->count))
+                return (struct plan_range){ 0 };
+        both = plan_range(d->conf, area, begin, end);
+        if (!plan_may_read(d->conf, d->holes.list, d->holes.n, area, both) ||
+            plan_read_us(&w->cost, b->function, both.count) >=
+                    plan_read_us(&w->cost, b->function, r->range.count) +
+                            plan_read_us(&w->cost, b->function, b->count))
+                return (struct plan_range){ 0 };
+        return both;
+}
+
+/*
+ * A block that is due picks up neighbours that are due as well, and slower ones whose turn would come before
+ * its own next one: they keep their phase and are read a little early.
+ */
+static void pick_up(const struct worker *w, uint64_t now_us, struct reading *r)
+{
+        const struct worker_block *b = &w->blocks[r->jobs[0]];
+        const struct schedule_job *own = &w->schedule.jobs[r->jobs[0]];
+        const struct worker_device *d = &w->devices[b->device];
+
+        if (d->picks_up_nothing || !d->conf->join_points || !may_be_joined(w, r->jobs[0]))
+                return;
+        for (size_t i = 0; i < w->schedule.n_jobs && r->n_jobs <= PICK_UP_MAX; i++) {
+                const struct schedule_job *j = &w->schedule.jobs[i];
+                struct plan_range both;
+
+                if (i == r->jobs[0] || j->device != b->device ||
+                    w->blocks[i].plan->function != b->plan->function || !may_be_joined(w, i))
+                        continue;
+                if (j->due_us > now_us &&
+                    (j->interval_us < 2 * own->interval_us || j->due_us > now_us + own->interval_us))
+                        continue;
+                both = join(w, r, w->blocks[i].plan);
+                if (both.count == 0)
+                        continue;
+                r->range = both;
+                r->jobs[r->n_jobs++] = i;
+        }
+}
+
+/* A request for several blocks was refused: the one that was due asks alone, and goes on so if that is why.
+ */
+static void unjoin(struct worker *w, const struct reading *r, const struct port_reply *reply)
+{
+        if (reply->exception == PDU_EXC_ADDRESS || reply->exception == PDU_EXC_VALUE)
+                w->devices[w->blocks[r->jobs[0]].device].picks_up_nothing = true;
+        schedule_retry(&w->schedule, r->jobs[0], 0);
+}
+
+static void all_answered(struct worker *w, const struct reading *r, const struct pdu *request,
+                         const struct port_reply *reply, uint64_t start_us)
+{
+        uint16_t regs[PDU_READ_BITS_MAX];
+
+        if (pdu_read_reply(request, &reply->pdu, regs, r->range.count) < 0)
+                return; /* the matcher does not let it through */
+        for (size_t i = 0; i < r->n_jobs; i++) {
+                answered(w, r->jobs[i], regs + (w->blocks[r->jobs[i]].plan->address - r->range.address),
+                         reply);
+                schedule_served(&w->schedule, r->jobs[i], start_us);
+        }
+}
+
+/* The block's turn is over without a value. What is read once only is asked for again soon. */
+static void failed(struct worker *w, size_t job, const struct port_reply *reply, uint64_t start_us)
+{
+        if (w->schedule.jobs[job].interval_us == 0)
+                schedule_retry(&w->schedule, job, reply->done_us + WORKER_ONCE_AGAIN_US);
+        else
+                schedule_served(&w->schedule, job, start_us);
+}
+
 void worker_poll(struct worker *w, size_t job)
 {
         const struct plan_block *plan = w->blocks[job].plan;
         uint32_t device = w->blocks[job].device;
         uint64_t start_us = clock_monotonic_us();
+        struct reading reading = { { plan->address, plan->count }, { job }, 1 };
         struct port_reply reply;
         struct pdu request;
-        bool again = false;
         int r;
 
-        pdu_read_request(&request, plan->function, plan->address, plan->count);
+        pick_up(w, start_us, &reading);
+        pdu_read_request(&request, plan->function, reading.range.address, reading.range.count);
         r = worker_exchange(w, device, &request, worker_timeout_us(w, device), SCHEDULE_POLL, &reply);
         if (r < 0 || r == PORT_CANCELLED || !w->is_open)
                 return;
         if (r == PORT_OK)
-                answered(w, job, &request, &reply);
-        else if (r == PORT_EXCEPTION)
-                again = excepted(w, job, &reply);
-        else
-                again = retry(w, job, &reply);
-        if (!again)
-                schedule_served(&w->schedule, job, start_us);
+                all_answered(w, &reading, &request, &reply, start_us);
+        else if (r == PORT_EXCEPTION && reading.n_jobs > 1)
+                unjoin(w, &reading, &reply);
+        else if (!(r == PORT_EXCEPTION ? excepted(w, job, &reply) : retry(w, job, &reply)))
+                failed(w, job, &reply, start_us);
 }
 
 static unsigned count_dead(const struct worker *w)
@@ -161,7 +263,7 @@ static const struct conf_point *probe_point(const struct worker *w, uint32_t dev
                 if (!holes_is_bad(&d->holes, &d->plan.blocks[i]))
                         return d->plan.blocks[i].points[0];
         }
-        return d->plan.blocks[0].points[0];
+        return &d->conf->points[0];
 }
 
 void worker_probe(struct worker *w, uint32_t device)
@@ -170,16 +272,18 @@ void worker_probe(struct worker *w, uint32_t device)
         uint64_t configured_us = d->conf->response_timeout_ms * USEC_PER_MSEC;
         uint64_t wire_us = plan_read_us(&w->cost, PDU_READ_HOLDING, PROBE_REGS) - w->cost.turnaround_us;
         const struct conf_point *p;
+        struct plan_range range;
         struct port_reply reply;
         struct pdu request;
         int r;
 
-        if (d->plan.n_blocks == 0) {
+        if (d->conf->n_points == 0) {
                 w->schedule.devices[device].is_probing = false;
                 return;
         }
         p = probe_point(w, device);
-        pdu_read_request(&request, plan_function(p->area), p->address, (uint16_t)value_n_regs(&p->format));
+        range = plan_range(d->conf, p->area, p->address, p->address + value_n_regs(&p->format));
+        pdu_read_request(&request, plan_function(p->area), range.address, range.count);
         r = worker_exchange(w, device, &request,
                             health_probe_timeout_us(&d->health, configured_us, count_dead(w), wire_us),
                             SCHEDULE_PROBE, &reply);

@@ -7,6 +7,7 @@
  *   worker_exchange.c one transaction and its consequences for counters, health and hold
  *   worker_poll.c     blocks, probes, and what comes of them
  *   worker_command.c  writes and reads asked for from above
+ *   worker_output.c   what writes brought about: pauses, repetitions, what need not be written
  *   worker_port.c     opening, losing and finding the port
  *   worker_report.c   samples, states and counters for above
  *   worker_setup.c    devices, plans and schedule out of a configuration, again at each reload
@@ -24,15 +25,19 @@
 #include "mbgate/bus/worker.h"
 #include "mbgate/model/bus_mail.h"
 
+#include "gap.h"
 #include "health.h"
 #include "holes.h"
 #include "schedule.h"
 
-#define WORKER_SLOW_US        (60 * USEC_PER_SEC) /* between readings of what the device refuses */
-#define WORKER_BUSY_TRIES     3                   /* after "busy" and "acknowledge" */
-#define WORKER_BUSY_PAUSE_US  UINT64_C(200000)    /* doubled each time */
-#define WORKER_STOP_GRACE_US  USEC_PER_SEC        /* a transaction that takes longer is cancelled */
-#define WORKER_REPLAN_REPLIES 50                  /* then the turnaround is known well enough to plan with */
+#define WORKER_SLOW_US       (60 * USEC_PER_SEC) /* between readings of what the device refuses */
+#define WORKER_BUSY_TRIES    3                   /* after "busy" and "acknowledge" */
+#define WORKER_BUSY_PAUSE_US UINT64_C(200000)    /* doubled each time */
+#define WORKER_ONCE_AGAIN_US                                                                         \
+        (10 * USEC_PER_SEC)                /* after a reading that should be the only one and failed \
+                                            */
+#define WORKER_STOP_GRACE_US  USEC_PER_SEC /* a transaction that takes longer is cancelled */
+#define WORKER_REPLAN_REPLIES 50           /* then the turnaround is known well enough to plan with */
 
 /* The command's next transaction. */
 enum command_stage {
@@ -45,14 +50,29 @@ struct command {
         struct bus_command *mail;
         enum command_stage stage;
         bool has_begun; /* something was sent: it cannot expire any more */
+        bool is_repeat; /* asked for by nobody: no result */
         unsigned n_attempts;
         uint64_t not_before_us;
+};
+
+/* What is known of a point that takes commands. */
+struct worker_output {
+        uint32_t point;   /* its id */
+        bool is_known;    /* regs is what the device holds, as far as it said so */
+        bool has_written; /* a command was carried out: asked is what it wanted */
+        uint16_t n_regs;
+        uint16_t *regs, *asked, *mask; /* one allocation, of 3 × n_regs */
+        uint64_t written_us;           /* when the last write was begun; 0: never */
 };
 
 struct worker_device {
         const struct conf_device *conf;
         struct health health;
         struct holes holes;
+        struct gap gap;
+        bool picks_up_nothing;         /* it refused a request that read two blocks at once */
+        struct worker_output *outputs; /* one for each writable point; owned */
+        size_t n_outputs;
         struct plan plan;
         struct device_stats stats;
         uint32_t turnaround_us; /* smoothed; 0: not known */
@@ -117,6 +137,9 @@ bool worker_is_silence(int result, const struct port_reply *reply);
 bool worker_block_begin(struct worker *w, uint64_t until_us);
 void worker_block_end(struct worker *w);
 
+/* Silence before the next request to a device. */
+uint64_t worker_gap_us(const struct worker_device *d);
+
 /* How long the reply of this device is waited for. */
 uint64_t worker_timeout_us(struct worker *w, uint32_t device);
 
@@ -124,8 +147,26 @@ uint64_t worker_timeout_us(struct worker *w, uint32_t device);
 void worker_poll(struct worker *w, size_t job);
 void worker_probe(struct worker *w, uint32_t device);
 
+/* worker_output.c: −ENOMEM; what is known of points that are still there is taken from `old` (NULL: none). */
+MUST_CHECK int worker_outputs_make(struct worker_device *d, const struct worker_device *old);
+void worker_outputs_done(struct worker_device *d);
+struct worker_output *worker_output(const struct worker_device *d, uint32_t point);
+/* A reply brought these points' registers, from `address` on. */
+void worker_outputs_read(struct worker *w, struct worker_device *d, const struct conf_point *const *points,
+                         size_t n_points, uint16_t address, const uint16_t *regs);
+void worker_outputs_forget(struct worker_device *d);
+void worker_output_written(struct worker_output *o, const struct bus_command *c, bool is_ok);
+/* Whether the device is known to hold what the command asks for. */
+bool worker_output_holds(const struct worker_output *o, const struct bus_command *c);
+/* Makes commands of the repetitions that are due; when the next one is. */
+uint64_t worker_outputs_repeat(struct worker *w, uint64_t now_us);
+
 /* worker_command.c */
 void worker_command_add(struct worker *w, struct bus_command *c);
+/* Whether a write to the point waits or is under way. */
+bool worker_command_waits(const struct worker *w, uint32_t point);
+/* Takes the command over; its result goes to nobody. */
+void worker_command_repeat(struct worker *w, struct bus_command *c);
 bool worker_command_ready(struct worker *w, uint64_t now_us, uint64_t *ret_wake_us);
 void worker_command_run(struct worker *w);
 void worker_command_fail_all(struct worker *w, enum bus_outcome outcome);
@@ -148,6 +189,7 @@ void worker_post_samples(struct worker *w, const struct conf_point *const *point
 void worker_post_device(struct worker *w, uint32_t device);
 void worker_post_port(struct worker *w, const char *reason);
 void worker_post_stats(struct worker *w, uint64_t now_us);
+void worker_post_report(struct worker *w, uint32_t device);
 void worker_log_offline(struct worker *w, uint32_t device, uint64_t timeout_us);
 void worker_log_online(struct worker *w, uint32_t device, uint64_t since_us, uint64_t n_lost);
 

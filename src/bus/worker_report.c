@@ -111,6 +111,19 @@ void worker_post_samples(struct worker *w, const struct conf_point *const *point
         worker_post(w, &mail->mail);
 }
 
+static void fill_device_stats(struct worker_device *d)
+{
+        d->stats.round_trip_p50_us = histogram_percentile_us(&d->health.round_trip, 500);
+        d->stats.round_trip_p90_us = histogram_percentile_us(&d->health.round_trip, 900);
+        d->stats.round_trip_p99_us = histogram_percentile_us(&d->health.round_trip, 990);
+        d->stats.round_trip_max_us = d->health.round_trip.max_us;
+        d->stats.timeout_us =
+                (uint32_t)health_timeout_us(&d->health, d->conf->response_timeout_ms * USEC_PER_MSEC,
+                                            d->conf->response_timeout_min_ms * USEC_PER_MSEC, true);
+        d->stats.gap_us = (uint32_t)gap_us(&d->gap, d->conf->gap_ms * USEC_PER_MSEC,
+                                           d->conf->gap_max_ms * USEC_PER_MSEC);
+}
+
 void worker_post_device(struct worker *w, uint32_t device)
 {
         struct worker_device *d = &w->devices[device];
@@ -118,13 +131,45 @@ void worker_post_device(struct worker *w, uint32_t device)
 
         if (bus_device_state_new(device, &mail) < 0)
                 return;
-        d->stats.round_trip_p50_us = histogram_percentile_us(&d->health.round_trip, 500);
-        d->stats.round_trip_p99_us = histogram_percentile_us(&d->health.round_trip, 990);
+        fill_device_stats(d);
         d->n_reported = d->stats.n_transactions;
         mail->generation = w->conf->generation;
         mail->bus = w->bus->id;
         mail->status = d->health.status;
         mail->stats = d->stats;
+        worker_post(w, &mail->mail);
+}
+
+static void fill_block(const struct worker_block *b, const struct schedule_job *j, struct block_stats *ret)
+{
+        *ret = (struct block_stats){
+                .function = (uint8_t)b->plan->function,
+                .address = b->plan->address,
+                .count = b->plan->count,
+                .interval_us = j->interval_us,
+                .n_reads = j->n_served,
+                .n_missed = j->n_missed,
+                .late_us = j->late_us,
+                .late_max_us = j->late_max_us,
+        };
+}
+
+void worker_post_report(struct worker *w, uint32_t device)
+{
+        struct worker_device *d = &w->devices[device];
+        struct bus_report *mail;
+        size_t n = 0;
+
+        if (bus_report_new(device, d->plan.n_blocks, &mail) < 0)
+                return;
+        fill_device_stats(d);
+        mail->generation = w->conf->generation;
+        mail->bus = w->bus->id;
+        mail->stats = d->stats;
+        for (size_t i = 0; i < w->schedule.n_jobs && n < mail->n_blocks; i++) {
+                if (w->blocks[i].device == device)
+                        fill_block(&w->blocks[i], &w->schedule.jobs[i], &mail->blocks[n++]);
+        }
         worker_post(w, &mail->mail);
 }
 
@@ -171,8 +216,10 @@ void worker_post_stats(struct worker *w, uint64_t now_us)
         mail->stats = w->stats;
         worker_post(w, &mail->mail);
         for (uint32_t i = 0; i < w->n_devices; i++) {
-                if (w->devices[i].n_reported != w->devices[i].stats.n_transactions)
-                        worker_post_device(w, i);
+                if (w->devices[i].n_reported == w->devices[i].stats.n_transactions)
+                        continue;
+                worker_post_device(w, i);
+                worker_post_report(w, i);
         }
 }
 

@@ -15,8 +15,10 @@ struct setup {
 
 static void setup_done(struct setup *s)
 {
-        for (size_t i = 0; s->devices && i < s->n_devices; i++)
+        for (size_t i = 0; s->devices && i < s->n_devices; i++) {
                 plan_done(&s->devices[i].plan);
+                worker_outputs_done(&s->devices[i]);
+        }
         free(s->devices);
         free(s->blocks);
         schedule_done(&s->schedule);
@@ -63,8 +65,12 @@ static void device_carry(struct worker_device *d, const struct worker_device *ol
         *d = *old;
         d->conf = conf;
         d->plan = (struct plan){ 0 };
+        d->outputs = NULL;
+        d->n_outputs = 0;
         if (!points_are_equal(conf, old->conf))
                 d->holes = none;
+        if (!points_are_equal(conf, old->conf))
+                d->picks_up_nothing = false;
 }
 
 static int setup_devices(struct setup *s, const struct worker *w, const struct conf_bus *bus, uint64_t now_us)
@@ -87,7 +93,9 @@ static int setup_devices(struct setup *s, const struct worker *w, const struct c
                         health_init(&d->health, now_us);
                 if (d->n_measured >= WORKER_REPLAN_REPLIES)
                         cost.turnaround_us = d->turnaround_us;
-                r = plan_device(d->conf, &cost, d->holes.list, d->holes.n, &d->plan);
+                r = worker_outputs_make(d, old);
+                if (r == 0)
+                        r = plan_device(d->conf, &cost, d->holes.list, d->holes.n, &d->plan);
                 cost = plan_cost_of_bus(bus);
                 if (r < 0)
                         return r;
@@ -157,6 +165,7 @@ static int setup_schedule(struct setup *s, const struct worker *w, uint64_t now_
         s->schedule.probe_saved_us =
                 w->schedule.saved_at_us ? w->schedule.probe_saved_us : SCHEDULE_PROBE_SAVED_US;
         s->schedule.n_missed = w->schedule.n_missed;
+        s->schedule.overload_until_us = w->schedule.overload_until_us;
         schedule_spread(&s->schedule, now_us);
         return 0;
 }

@@ -126,6 +126,8 @@ static void check_extent(struct loader *l, const struct conf_point *p)
 {
         unsigned n = value_n_regs(&p->format);
 
+        if (p->device->even_addresses && !is_bit_area(p))
+                n += p->address % 2u + (p->address + n) % 2u;
         if (p->address + n > 65536u)
                 POINT_ERROR(l, area_key(p), "%u registers from %u on reach beyond address 65535", PLACE(l), n,
                             p->address);

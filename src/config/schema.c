@@ -68,6 +68,12 @@ static const struct schema_word orders[] = { { "ABCD", VALUE_ORDER_ABCD },
 static const struct schema_word publishes[] = { { "change", CONF_PUBLISH_CHANGE },
                                                 { "always", CONF_PUBLISH_ALWAYS },
                                                 { 0 } };
+static const struct schema_word polls[] = {
+        { "interval", CONF_POLL_INTERVAL }, { "once", CONF_POLL_ONCE }, { "demand", CONF_POLL_DEMAND }, { 0 }
+};
+static const struct schema_word writes[] = { { "all", CONF_WRITES_ALL },
+                                             { "newest", CONF_WRITES_NEWEST },
+                                             { 0 } };
 static const struct schema_word payloads[] = { { "plain", CONF_PAYLOAD_PLAIN },
                                                { "json", CONF_PAYLOAD_JSON },
                                                { "object", CONF_PAYLOAD_OBJECT },
@@ -190,6 +196,11 @@ const struct schema_key schema_keys[] = {
           RANGE(10, 60000), .deflt = "500", .change = ADJUST,
           .help = "From the last character of a request to the first of its reply; the time that the reply "
                   "itself takes on the line is added." },
+        { DEVICE, ABOVE_DEVICE, "response_timeout_min_ms", INT, MEMBER(device, response_timeout_min_ms),
+          RANGE(0, 60000), .deflt = "0", .change = ADJUST,
+          .help = "While others want the line, a device that was always quick is given up sooner than "
+                  "response_timeout_ms says, but never before this; as long as that one: nothing is "
+                  "learned." },
         { DEVICE, ABOVE_DEVICE, "retries", INT, MEMBER(device, retries), RANGE(0, 10), .deflt = "1",
           .change = ADJUST,
           .help = "How often a read that nobody answered is repeated before its next turn." },
@@ -198,6 +209,11 @@ const struct schema_key schema_keys[] = {
           .help = "Silence before each request to it, for devices that need more than the 3.5 characters of "
                   "the "
                   "specification; 0: those." },
+        { DEVICE, ABOVE_DEVICE, "gap_max_ms", INT, MEMBER(device, gap_max_ms), RANGE(0, 10000), .deflt = "50",
+          .change = ADJUST,
+          .help = "A device that loses requests which come soon after others is found out by itself and "
+                  "given "
+                  "a longer silence, up to this; 0: only what gap_ms says." },
         { DEVICE, ABOVE_DEVICE, "max_registers", INT, MEMBER(device, max_registers), RANGE(1, 125),
           .deflt = "125", .change = ADJUST, .help = "Registers that it can give in one reply." },
         { DEVICE, ABOVE_DEVICE, "max_bits", INT, MEMBER(device, max_bits), RANGE(1, 2000), .deflt = "2000",
@@ -205,6 +221,12 @@ const struct schema_key schema_keys[] = {
         { DEVICE, ABOVE_DEVICE, "join_gaps", BOOL, MEMBER(device, join_gaps), .deflt = "true",
           .change = ADJUST,
           .help = "Read registers that nobody asked for when that is cheaper than another request." },
+        { DEVICE, ABOVE_DEVICE, "join_points", BOOL, MEMBER(device, join_points), .deflt = "true",
+          .change = ADJUST, .help = "false: one request for each point." },
+        { DEVICE, ABOVE_DEVICE, "even_addresses", BOOL, MEMBER(device, even_addresses), .deflt = "false",
+          .change = ADJUST,
+          .help = "Read registers only from even addresses and in even numbers; what is too much is not "
+                  "looked at." },
         { DEVICE, 0, "points", &schema_list, .arg = SCHEMA_POINT, .flags = SCHEMA_STRUCTURE,
           .help = "The points, one group each." },
 
@@ -258,6 +280,13 @@ const struct schema_key schema_keys[] = {
           .help = "Numbers in the registers that mean that there is no value, such as 0x8000." },
         { POINT, ABOVE_POINT, "interval_ms", INT, MEMBER(point, interval_ms), RANGE(10, 86400000),
           .deflt = "1000", .change = ADJUST, .help = "How often it is read." },
+        { POINT, ABOVE_POINT, "poll", WORD, MEMBER(point, poll), .words = polls, .deflt = "\"interval\"",
+          .change = ADJUST,
+          .help = "interval: every interval_ms. once: when the device is first heard, and each time it comes "
+                  "back. demand: only when its get_topic asks, and after a write." },
+        { POINT, 0, "block", INT, MEMBER(point, block), RANGE(0, 65535), .deflt = "0", .change = ADJUST,
+          .help = "Points of the device with the same number are read by one request, and nothing else with "
+                  "them; 0: as it is cheapest." },
         { POINT, ABOVE_POINT, "publish", WORD, MEMBER(point, publish), .words = publishes,
           .deflt = "\"change\"", .change = ADJUST, .help = "Whether an unchanged value is published." },
         { POINT, ABOVE_POINT, "deadband", REAL, MEMBER(point, deadband), RANGE(0, 1e15), .deflt = "0.0",
@@ -312,6 +341,21 @@ const struct schema_key schema_keys[] = {
         { POINT, ABOVE_POINT, "accept_retained", BOOL, MEMBER(point, accept_retained), .deflt = "false",
           .change = ADJUST,
           .help = "Carry out retained commands too: they come again with each connection." },
+        { POINT, ABOVE_POINT, "writes", WORD, MEMBER(point, writes), .words = writes, .deflt = "\"all\"",
+          .change = ADJUST,
+          .help = "Of commands that wait for the bus: all are carried out, in order, or only the newest; the "
+                  "result of the others says so." },
+        { POINT, ABOVE_POINT, "write_pause_ms", INT, MEMBER(point, write_pause_ms), RANGE(0, 86400000),
+          .deflt = "0", .change = ADJUST,
+          .help = "At least so long between two writes, for memories that wear out. A command that would "
+                  "have to wait beyond command_timeout_ms of the gateway is refused." },
+        { POINT, ABOVE_POINT, "write_unchanged", BOOL, MEMBER(point, write_unchanged), .deflt = "true",
+          .change = ADJUST,
+          .help = "false: what the device is known to hold already is not written; the result is ok." },
+        { POINT, ABOVE_POINT, "write_repeat_s", INT, MEMBER(point, write_repeat_s), RANGE(0, 86400),
+          .deflt = "0", .change = ADJUST,
+          .help = "What was written last is written again so often, for devices that fall back without; 0: "
+                  "never." },
 
         /* ---- labels of a map ---- */
         { SCHEMA_LABEL, 0, "value", INT, .offset = offsetof(struct value_label, value),

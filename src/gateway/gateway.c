@@ -197,6 +197,7 @@ void gateway_on_bus_mail(struct gateway *g, struct mail *mail)
         const struct bus_samples *samples = (const void *)mail;
         const struct bus_port_state *port = (const void *)mail;
         const struct bus_stats_mail *stats = (const void *)mail;
+        const struct bus_report *report = (const void *)mail;
 
         switch ((enum bus_mail_kind)mail->kind) {
         case BUS_MAIL_SAMPLES:
@@ -212,6 +213,10 @@ void gateway_on_bus_mail(struct gateway *g, struct mail *mail)
         case BUS_MAIL_STATS:
                 if (mail_is_current(g, stats->generation, stats->bus))
                         gw_on_stats(g, stats);
+                break;
+        case BUS_MAIL_REPORT:
+                if (mail_is_current(g, report->generation, report->bus))
+                        gw_on_report(g, report);
                 break;
         case BUS_MAIL_COMMAND:
         case BUS_MAIL_RECONF: break;

@@ -226,6 +226,9 @@ void gw_pending_free(struct gateway *g);
 void gw_set_device_status(struct gateway *g, struct gw_device *d, enum device_status status);
 void gw_on_port(struct gateway *g, const struct bus_port_state *state);
 void gw_on_stats(struct gateway *g, const struct bus_stats_mail *mail);
+
+/* Counters of one device and its blocks, on the topic <bus topic>/<device>. */
+void gw_on_report(struct gateway *g, const struct bus_report *report);
 void gw_publish_all_status(struct gateway *g, struct gw_link *only);
 void gw_publish_offline(struct gateway *g);
 

@@ -164,3 +164,40 @@ void gw_json_bus(const struct bus_stats *s, bool is_open, const char *port_reaso
 
         json_append(j, JSON_REAL_PRECISION(6), out);
 }
+
+#define REPORT_HEAD_BYTES  512
+#define REPORT_BLOCK_BYTES 256
+
+size_t gw_json_report_bytes(const struct bus_report *report)
+{
+        return REPORT_HEAD_BYTES + report->n_blocks * REPORT_BLOCK_BYTES;
+}
+
+static void report_block(const struct block_stats *b, struct buf *out)
+{
+        buf_printf(out, "{\"function\":%u,\"address\":%u,\"count\":%u,\"interval_ms\":%" PRIu64,
+                   (unsigned)b->function, (unsigned)b->address, (unsigned)b->count, b->interval_us / 1000);
+        buf_printf(out, ",\"reads\":%" PRIu64 ",\"missed\":%" PRIu64, b->n_reads, b->n_missed);
+        buf_printf(out, ",\"late_ms\":%.1f,\"late_max_ms\":%.1f}", (double)b->late_us / 1e3,
+                   (double)b->late_max_us / 1e3);
+}
+
+void gw_json_report(const struct bus_report *report, struct buf *out)
+{
+        const struct device_stats *s = &report->stats;
+
+        buf_printf(out, "{\"transactions\":%" PRIu64 ",\"ok\":%" PRIu64 ",\"timeouts\":%" PRIu64,
+                   s->n_transactions, s->n_ok, s->n_timeouts);
+        buf_printf(out, ",\"crc\":%" PRIu64 ",\"exceptions\":%" PRIu64, s->n_crc, s->n_exceptions);
+        buf_printf(out, ",\"round_trip_ms\":{\"p50\":%.1f,\"p90\":%.1f,\"p99\":%.1f,\"max\":%.1f}",
+                   s->round_trip_p50_us / 1e3, s->round_trip_p90_us / 1e3, s->round_trip_p99_us / 1e3,
+                   s->round_trip_max_us / 1e3);
+        buf_printf(out, ",\"timeout_ms\":%.1f,\"gap_ms\":%.1f,\"blocks\":[", s->timeout_us / 1e3,
+                   s->gap_us / 1e3);
+        for (size_t i = 0; i < report->n_blocks; i++) {
+                if (i > 0)
+                        buf_append_char(out, ',');
+                report_block(&report->blocks[i], out);
+        }
+        buf_append(out, "]}");
+}

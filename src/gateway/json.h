@@ -41,4 +41,10 @@ void gw_json_result(const struct gw_json_result *r, struct buf *out);
 /* The counters of a bus. `port_reason`: "" when the port is open. */
 void gw_json_bus(const struct bus_stats *s, bool is_open, const char *port_reason, struct buf *out);
 
+/* Room that gw_json_report() needs at most. */
+size_t gw_json_report_bytes(const struct bus_report *report);
+
+/* The counters of a device and of each of its blocks. */
+void gw_json_report(const struct bus_report *report, struct buf *out);
+
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Whether gateway, devices and buses are there, and how they do. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "gateway_private.h"
@@ -116,6 +117,29 @@ void gw_on_stats(struct gateway *g, const struct bus_stats_mail *mail)
         b->stats = mail->stats;
         b->stats_known = true;
         publish_bus(g, b, NULL);
+}
+
+void gw_on_report(struct gateway *g, const struct bus_report *report)
+{
+        const struct conf_bus *bus = &g->conf->buses[report->bus];
+        size_t n = gw_json_report_bytes(report);
+        CLEANUP(cleanup_free)
+        char *text = malloc(n);
+        char topic[GW_TOPIC_BYTES];
+        struct buf t = BUF_ON(topic), out;
+
+        if (!text || report->device >= bus->n_devices || bus->stats_interval_s == 0)
+                return;
+        out = buf_on(text, n);
+        buf_printf(&t, "%s/%s", bus->topic, bus->devices[report->device].name);
+        gw_json_report(report, &out);
+        if (!t.overflowed && !out.overflowed)
+                gw_publish(g,
+                           &(struct gw_publication){ .topic = t.data,
+                                                     .payload = out.data,
+                                                     .payload_bytes = out.len_bytes,
+                                                     .is_state = true },
+                           NULL);
 }
 
 /* Current values of one device to one link that has just come. */

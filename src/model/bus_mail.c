@@ -86,6 +86,19 @@ int bus_device_state_new(uint32_t device, struct bus_device_state **ret)
         return 0;
 }
 
+int bus_report_new(uint32_t device, size_t n_blocks, struct bus_report **ret)
+{
+        struct bus_report *report = bus_mail_new(sizeof(*report) + n_blocks * sizeof(report->blocks[0]),
+                                                 BUS_MAIL_REPORT, BUS_KEY_REPORT + device);
+
+        if (!report)
+                return -ENOMEM;
+        report->device = device;
+        report->n_blocks = n_blocks;
+        *ret = report;
+        return 0;
+}
+
 int bus_port_state_new(struct bus_port_state **ret)
 {
         struct bus_port_state *state = bus_mail_new(sizeof(*state), BUS_MAIL_PORT, BUS_KEY_PORT);
@@ -131,6 +144,7 @@ const char *bus_outcome_text(enum bus_outcome outcome)
         case BUS_RESULT_OFFLINE: return "the device does not answer";
         case BUS_RESULT_EXPIRED: return "the bus was too busy: not sent in time";
         case BUS_RESULT_STOPPED: return "the bus is being stopped or reconfigured";
+        case BUS_RESULT_REPLACED: return "a newer command for this point came first: not sent";
         }
         return "?";
 }

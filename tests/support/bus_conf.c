@@ -48,6 +48,7 @@ struct conf_device *bus_conf_device(struct bus_conf *c, uint8_t unit, uint32_t t
                 .max_registers = PDU_READ_REGS_MAX,
                 .max_bits = PDU_READ_BITS_MAX,
                 .join_gaps = true,
+                .join_points = true,
                 .points = &c->points[c->conf.n_points],
         };
         return d;
@@ -72,6 +73,7 @@ struct conf_point *bus_conf_point(struct bus_conf *c, enum conf_area area, uint1
                 .format = { .type = VALUE_TYPE_UINT16, .scale = 1 },
                 .interval_ms = interval_ms,
                 .writable = true,
+                .write_unchanged = true,
                 .write_function = n_regs > 1 ? PDU_WRITE_REGISTERS : PDU_WRITE_REGISTER,
         };
         if (is_bit)

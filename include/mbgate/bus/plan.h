@@ -6,11 +6,14 @@
  *   cost of a block = (request + reply characters) × bits ÷ baud + t3.5 for each + the device's turnaround
  *
  * Among blocks of consecutive points (by address) of one area and one interval the plan is optimal. Points of
- * different intervals are joined when that lowers the load, interval classes being tried in order.
+ * different intervals are joined when that lowers the load, interval classes being tried in order. Points
+ * with a block number of their own are read by one request, and nothing else with them; points that are read
+ * on demand only are in no block.
  */
 #ifndef MBGATE_BUS_PLAN_H
 #define MBGATE_BUS_PLAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,8 +32,9 @@ struct plan_block {
         const struct conf_device *device;
         enum pdu_function function; /* 1..4 */
         uint16_t address;
-        uint16_t count; /* registers or bits */
-        uint32_t interval_us;
+        uint16_t count;                   /* registers or bits */
+        uint64_t interval_us;             /* 0: read once */
+        bool is_fixed;                    /* never cut, never read together with another */
         const struct conf_point **points; /* by address */
         size_t n_points;
 };
@@ -58,6 +62,19 @@ uint64_t plan_read_us(const struct plan_cost *cost, enum pdu_function function, 
 
 /* The function that reads an area, 1..4. */
 enum pdu_function plan_function(enum conf_area area);
+
+/* The registers or bits that a request for begin..end of this device asks for: even ones where it wants that.
+ */
+struct plan_range {
+        uint16_t address;
+        uint16_t count;
+};
+struct plan_range plan_range(const struct conf_device *device, enum conf_area area, uint32_t begin,
+                             uint32_t end);
+
+/* Whether one request of this device may ask for a range, as far as limits and holes go. */
+bool plan_may_read(const struct conf_device *device, const struct plan_hole *holes, size_t n_holes,
+                   enum conf_area area, struct plan_range range);
 
 /* Blocks of one device. 0 or −ENOMEM. */
 MUST_CHECK int plan_device(const struct conf_device *device, const struct plan_cost *cost,

@@ -38,6 +38,19 @@ enum conf_payload {
         CONF_PAYLOAD_OBJECT, /* all points of the device in one object on the device's topic */
 };
 
+/* When a point is read. */
+enum conf_poll {
+        CONF_POLL_INTERVAL,
+        CONF_POLL_ONCE,   /* when the device is first heard, and each time it comes back */
+        CONF_POLL_DEMAND, /* only when somebody asks, and after a write */
+};
+
+/* Which of several commands to one point that were not sent yet are carried out. */
+enum conf_writes {
+        CONF_WRITES_ALL, /* in order */
+        CONF_WRITES_NEWEST,
+};
+
 struct conf_bus;
 struct conf_device;
 
@@ -53,7 +66,9 @@ struct conf_point {
         char *command_topic; /* complete; "" when not writable */
         char *get_topic;     /* complete */
         char *result_topic;  /* complete */
+        enum conf_poll poll;
         uint32_t interval_ms;
+        uint32_t block; /* points of one number are read by one request of their own; 0: as it is cheapest */
         enum conf_publish publish;
         double deadband;         /* engineering units; 0: off */
         double deadband_percent; /* of the last published value; 0: off */
@@ -66,6 +81,10 @@ struct conf_point {
         enum pdu_function write_function; /* 5, 6, 15, 16 or 22; 0 for input and discrete */
         bool read_back;
         bool accept_retained;
+        enum conf_writes writes;
+        uint32_t write_pause_ms; /* between two writes; 0: none */
+        bool write_unchanged;    /* also what the device is known to hold */
+        uint32_t write_repeat_s; /* what was written last is written again so often; 0: never */
 };
 
 struct conf_device {
@@ -80,11 +99,15 @@ struct conf_device {
                                             configured */
         uint32_t send_interval_s;        /* 0: points go out by their own policy */
         uint32_t response_timeout_ms;
+        uint32_t response_timeout_min_ms; /* the learned one is never shorter */
         uint32_t retries;
         uint32_t gap_ms;        /* silence before each request to it; 0: t3.5 */
+        uint32_t gap_max_ms;    /* the longest that may be found by itself; 0: none is looked for */
         uint32_t max_registers; /* of one request, 1..125 */
         uint32_t max_bits;      /* of one request, 1..2000 */
         bool join_gaps;         /* read registers nobody asked for when that is cheaper */
+        bool join_points;       /* several points in one request */
+        bool even_addresses;    /* requests begin at even registers and ask for an even number */
         struct conf_point *points;
         size_t n_points;
 };

@@ -31,9 +31,11 @@ enum bus_mail_kind {
         BUS_MAIL_DEVICE,       /* struct bus_device_state; key: BUS_KEY_DEVICE + device */
         BUS_MAIL_PORT,         /* struct bus_port_state; key: BUS_KEY_PORT */
         BUS_MAIL_STATS,        /* struct bus_stats_mail; key: BUS_KEY_STATS */
+        BUS_MAIL_REPORT,       /* struct bus_report; key: BUS_KEY_REPORT + device */
 };
 
 #define BUS_KEY_DEVICE UINT32_C(0x40000000)
+#define BUS_KEY_REPORT UINT32_C(0x60000000)
 #define BUS_KEY_PORT   UINT32_C(0x80000000)
 #define BUS_KEY_STATS  UINT32_C(0x80000001)
 
@@ -73,6 +75,7 @@ enum bus_outcome {
         BUS_RESULT_OFFLINE,   /* the device does not answer; nothing was sent */
         BUS_RESULT_EXPIRED,   /* the deadline passed before its turn; nothing was sent */
         BUS_RESULT_STOPPED,   /* the worker stops or was reconfigured; nothing was sent */
+        BUS_RESULT_REPLACED,  /* a newer command for the point came before; nothing was sent */
 };
 
 /* "no reply", "the port is not there" … for results and log lines. */
@@ -114,6 +117,16 @@ struct bus_device_state {
         struct device_stats stats;
 };
 
+/* How one device does, and each of its blocks; at the bus's stats_interval_s when something happened. */
+struct bus_report {
+        struct mail mail;
+        uint32_t generation;
+        uint32_t bus, device;
+        struct device_stats stats;
+        size_t n_blocks;
+        struct block_stats blocks[];
+};
+
 struct bus_port_state {
         struct mail mail;
         uint32_t generation;
@@ -136,6 +149,7 @@ MUST_CHECK int bus_result_new(const struct bus_command *command, enum bus_outcom
 MUST_CHECK int bus_samples_new(uint32_t block, size_t n_samples, size_t text_bytes, struct bus_samples **ret,
                                char **ret_text);
 MUST_CHECK int bus_device_state_new(uint32_t device, struct bus_device_state **ret);
+MUST_CHECK int bus_report_new(uint32_t device, size_t n_blocks, struct bus_report **ret);
 MUST_CHECK int bus_port_state_new(struct bus_port_state **ret);
 MUST_CHECK int bus_stats_mail_new(struct bus_stats_mail **ret);
 

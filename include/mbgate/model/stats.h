@@ -39,7 +39,22 @@ struct device_stats {
         uint64_t n_crc;
         uint64_t n_exceptions;
         uint32_t round_trip_p50_us;
+        uint32_t round_trip_p90_us;
         uint32_t round_trip_p99_us;
+        uint32_t round_trip_max_us;
+        uint32_t timeout_us; /* how long a reply is waited for while others want the line */
+        uint32_t gap_us;     /* silence before each request: configured or found; 0: t3.5 */
+};
+
+/* One request of the plan. */
+struct block_stats {
+        uint8_t function; /* 1..4 */
+        uint16_t address, count;
+        uint64_t interval_us; /* 0: read once */
+        uint64_t n_reads;     /* turns served */
+        uint64_t n_missed;    /* turns that were skipped since the line was too slow */
+        uint64_t late_us;     /* smoothed: how long after its moment it is begun */
+        uint64_t late_max_us;
 };
 
 #endif

@@ -89,7 +89,7 @@ static void line_poll(struct line *l, size_t job)
         assert_true(l->schedule.devices[j->device].held_until_us <= start_us);
         if (l->is_dead[j->device]) {
                 line_silence(l, j->device, SCHEDULE_POLL,
-                             health_timeout_us(&l->health[j->device], l->timeout_us, true));
+                             health_timeout_us(&l->health[j->device], l->timeout_us, 0, true));
                 schedule_served(&l->schedule, job, start_us);
                 return;
         }
@@ -181,23 +181,103 @@ static void test_starts_at_once_then_spread(void **state)
         schedule_done(&l.schedule);
 }
 
+/* More work than the line can do, by a seventh up to six times: every interval is stretched by that factor.
+ */
 static void test_overload_is_fair(void **state)
 {
-        uint64_t least = UINT64_MAX, most = 0;
+        static const uint64_t intervals_ms[] = { 100, 150, 1000, 5000 };
+        static const uint64_t costs_us[] = { 8000, 10000, 14000, 20000, 40000 };
+
+        (void)state;
+        for (size_t k = 0; k < ARRAY_SIZE(costs_us); k++) {
+                double factor =
+                        8 * (double)costs_us[k] / 1000 * (1 / 100.0 + 1 / 150.0 + 1 / 1000.0 + 1 / 5000.0);
+                struct line l;
+
+                line_init(&l, 8, 4, 100 * MS);
+                l.cost_us = costs_us[k];
+                for (size_t i = 0; i < 32; i++)
+                        l.schedule.jobs[i].interval_us = intervals_ms[i % 4] * MS;
+                line_run(&l, 1200 * S, false);
+                for (size_t i = 0; i < 32; i++) {
+                        const struct schedule_job *j = &l.schedule.jobs[i];
+                        double stretch =
+                                1200.0 * 1000 / ((double)l.n_served[i] * (double)intervals_ms[i % 4]);
+
+                        assert_true(stretch > factor * 0.92 && stretch < factor * 1.08);
+                        assert_true((double)l.worst_us[i] < (factor + 1.2) * (double)j->interval_us * 1.2);
+                        assert_int_equal(j->n_served, l.n_served[i]);
+                        assert_true(factor < 2 || j->n_missed > 0);
+                        assert_true(j->late_max_us > 0 && j->late_us > 0);
+                }
+                assert_true(l.schedule.n_missed > 0);
+                schedule_done(&l.schedule);
+        }
+}
+
+/* Just too much work: nobody starves, whatever the interval, and nobody is spared. */
+static void test_slight_overload_is_fair(void **state)
+{
         struct line l;
 
         (void)state;
-        line_init(&l, 8, 4, 100 * MS); /* 640 ms of work each 100 ms */
-        l.schedule.jobs[31].interval_us = 5 * S;
-        line_run(&l, 600 * S, false);
-        for (size_t i = 0; i < 31; i++) {
-                least = MBGATE_MIN(least, l.n_served[i]);
-                most = MBGATE_MAX(most, l.n_served[i]);
-                assert_true(l.worst_us[i] < 2 * S);
+        line_init(&l, 8, 4, 600 * MS); /* 620 ms of work in 600 ms, and a little */
+        l.schedule.jobs[31].interval_us = 60 * S;
+        line_run(&l, 7200 * S, false);
+        for (size_t i = 0; i < 32; i++) {
+                double share = (double)l.n_served[i] * (double)l.schedule.jobs[i].interval_us / (7200.0 * S);
+
+                assert_true(share > 0.9 && share < 1.0);
+                assert_true(l.worst_us[i] <= 3 * l.schedule.jobs[i].interval_us);
         }
-        assert_true(most - least <= most / 10);
-        assert_true(l.n_served[31] >= 100);
-        assert_true(l.schedule.n_missed > 0);
+        schedule_done(&l.schedule);
+}
+
+static void test_all_intervals(void **state)
+{
+        static const struct {
+                uint64_t interval_us, duration_us;
+        } cases[] = { { 10 * MS, 1800 * S }, { 600 * S, 86400 * S }, { 86400 * S, 7 * 86400 * S } };
+
+        (void)state;
+        for (size_t k = 0; k < ARRAY_SIZE(cases); k++) {
+                struct line l;
+
+                line_init(&l, 4, 1, cases[k].interval_us);
+                l.cost_us = 4 * MS;
+                l.schedule.jobs[1].interval_us = 60 * cases[k].interval_us;
+                l.schedule.jobs[2].interval_us = MBGATE_MIN(6000 * cases[k].interval_us, 86400 * S);
+                l.schedule.jobs[3].interval_us = 86400 * S;
+                line_run(&l, cases[k].duration_us, false);
+                for (size_t i = 0; i < 4; i++) {
+                        uint64_t turns = cases[k].duration_us / l.schedule.jobs[i].interval_us;
+
+                        assert_in_range(l.n_served[i], turns > 2 ? turns - 2 : 0, turns + 2);
+                        assert_true(l.schedule.jobs[i].late_max_us <= 2 * l.cost_us);
+                }
+                assert_int_equal(l.schedule.n_missed, 0);
+                schedule_done(&l.schedule);
+        }
+}
+
+/* Once at the start, once after each return. */
+static void test_once(void **state)
+{
+        struct line l;
+
+        (void)state;
+        line_init(&l, 2, 2, S);
+        l.schedule.jobs[0].interval_us = 0;
+        line_run(&l, 600 * S, false);
+        assert_int_equal(l.n_served[0], 1);
+        assert_true(l.n_served[1] >= 598);
+        l.is_dead[0] = true;
+        line_run(&l, 60 * S, false);
+        assert_int_equal(l.health[0].status, DEVICE_OFFLINE);
+        l.is_dead[0] = false;
+        l.back_us[0] = l.now_us;
+        line_run(&l, 60 * S, false);
+        assert_int_equal(l.n_served[0], 2);
         schedule_done(&l.schedule);
 }
 
@@ -358,14 +438,16 @@ static void test_learned_timeout(void **state)
 
         (void)state;
         health_init(&h, 0);
-        assert_int_equal(health_timeout_us(&h, 500 * MS, true), 500 * MS);
+        assert_int_equal(health_timeout_us(&h, 500 * MS, 0, true), 500 * MS);
         for (unsigned i = 0; i < 100; i++)
                 health_measured(&h, 5 * MS, 20 * MS);
-        assert_in_range(health_timeout_us(&h, 500 * MS, true), 30 * MS, 32 * MS);
-        assert_int_equal(health_timeout_us(&h, 500 * MS, false), 500 * MS);
+        assert_in_range(health_timeout_us(&h, 500 * MS, 0, true), 30 * MS, 32 * MS);
+        assert_int_equal(health_timeout_us(&h, 500 * MS, 0, false), 500 * MS);
+        assert_int_equal(health_timeout_us(&h, 500 * MS, 100 * MS, true), 100 * MS);
+        assert_int_equal(health_timeout_us(&h, 500 * MS, 900 * MS, true), 500 * MS);
         (void)health_answered(&h, 1);
         (void)health_failed(&h, 2);
-        assert_int_equal(health_timeout_us(&h, 500 * MS, true), 500 * MS);
+        assert_int_equal(health_timeout_us(&h, 500 * MS, 0, true), 500 * MS);
 }
 
 int main(void)
@@ -374,6 +456,9 @@ int main(void)
                 cmocka_unit_test(test_keeps_intervals),
                 cmocka_unit_test(test_starts_at_once_then_spread),
                 cmocka_unit_test(test_overload_is_fair),
+                cmocka_unit_test(test_slight_overload_is_fair),
+                cmocka_unit_test(test_all_intervals),
+                cmocka_unit_test(test_once),
                 cmocka_unit_test(test_command_flood),
                 cmocka_unit_test(test_lone_command_goes_first),
                 cmocka_unit_test(test_dead_devices),
