@@ -236,6 +236,7 @@ static void written(struct worker *w, size_t i, enum bus_outcome outcome, const 
         struct command *c = w->commands[i];
         bool reads_back = c->mail->read_back && (outcome == BUS_RESULT_OK || outcome == BUS_RESULT_TIMEOUT);
 
+        worker_raw_forget(w, w->devices[device_of(w, c)].conf->unit_id);
         worker_post_result(w, c->mail, outcome, reply);
         if (!reads_back) {
                 command_remove(w, i);

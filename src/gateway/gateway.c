@@ -213,6 +213,9 @@ void gateway_on_bus_mail(struct gateway *g, struct mail *mail)
                 if (mail_is_current(g, stats->generation, stats->bus))
                         gw_on_stats(g, stats);
                 break;
+        case BUS_MAIL_REGS: /* for who shares the bus */
+        case BUS_MAIL_RAW_RESULT:
+        case BUS_MAIL_RAW:
         case BUS_MAIL_COMMAND:
         case BUS_MAIL_RECONF: break;
         }
