@@ -291,3 +291,22 @@ unsigned pdu_check_request(const struct pdu *request)
         }
         return 0;
 }
+
+void pdu_read_answer(const struct pdu *request, const uint16_t *regs, struct pdu *ret_reply)
+{
+        unsigned count = get_be16(request->bytes + 3);
+        bool is_bits = request->bytes[0] <= PDU_READ_DISCRETE;
+        unsigned n_bytes = is_bits ? (count + 7) / 8 : 2 * count;
+
+        assert(count >= 1 && count <= (is_bits ? PDU_READ_BITS_MAX : PDU_READ_REGS_MAX));
+        memset(ret_reply->bytes, 0, sizeof(ret_reply->bytes));
+        ret_reply->bytes[0] = request->bytes[0];
+        ret_reply->bytes[1] = (uint8_t)n_bytes;
+        ret_reply->n_bytes = 2 + (size_t)n_bytes;
+        for (unsigned i = 0; i < count; i++) {
+                if (!is_bits)
+                        put_be16(ret_reply->bytes + 2 + (size_t)2 * i, regs[i]);
+                else if (regs[i])
+                        ret_reply->bytes[2 + i / 8] |= (uint8_t)(1u << i % 8);
+        }
+}

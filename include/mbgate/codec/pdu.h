@@ -99,6 +99,9 @@ struct pdu_span {
 /* What a request that has passed pdu_check_request() touches: how many spans; 0: it names nothing. */
 unsigned pdu_spans(const struct pdu *request, struct pdu_span ret[PDU_SPANS_MAX]);
 
+/* The reply to a request of functions 1..4 that has passed pdu_check_request(); of bits 0 and not 0. */
+void pdu_read_answer(const struct pdu *request, const uint16_t *regs, struct pdu *ret_reply);
+
 /*
  * Bytes of a *request* PDU whose first `n` bytes are known: the whole length; 0 when more must be known;
  * −EBADMSG for a function that nobody can foretell. For simulators and listeners.
