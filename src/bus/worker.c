@@ -36,7 +36,7 @@ int worker_new(struct conf *conf, uint32_t bus, struct port *port, struct mailbo
         if (w->stop_fd < 0)
                 r = -errno;
         if (r == 0)
-                r = mailbox_new(BUS_COMMANDS_MAX + BUS_RAWS_MAX, &w->box);
+                r = mailbox_new(BUS_BOX_MAX, &w->box);
         if (r == 0)
                 r = worker_setup(w, w->conf, bus, now_us);
         if (r < 0) {

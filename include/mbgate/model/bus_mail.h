@@ -48,6 +48,9 @@ enum bus_mail_kind {
 /* The same for raw requests of both kinds. */
 #define BUS_RAWS_MAX 64
 
+/* Mail that waits for a worker. */
+#define BUS_BOX_MAX (BUS_COMMANDS_MAX + BUS_RAWS_MAX)
+
 enum bus_command_op {
         BUS_OP_WRITE,
         BUS_OP_READ, /* /get: read the point's block now, publish whatever it brings */
