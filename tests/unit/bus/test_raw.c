@@ -240,24 +240,23 @@ static void test_silence_is_no_failure(void **state UNUSED)
 {
         uint64_t silent_us = 0;
         struct fake_request r;
+        struct mail *mail;
 
         rig_start(20);
         wait_device(DEVICE_ONLINE);
-        for (unsigned i = 0; i < 4; i++) {
+        fake_port_set(rig.port, 10, FAKE_DEAF, 0);
+        for (unsigned i = 0; i < 5; i++) {
                 struct bus_raw *raw = raw_new(BUS_RAW_SHARED, 10);
 
-                fake_port_block(rig.port, true);
                 raw->pdu.bytes[0] = 65;
                 raw->pdu.n_bytes = 1;
                 post(raw);
-                fake_port_set(rig.port, 10, FAKE_SILENT, 0);
-                fake_port_block(rig.port, false);
-                do
-                        assert_true(clock_monotonic_us() > 0);
-                while (count_requests(10, 65) <= i);
-                fake_port_set(rig.port, 10, FAKE_ANSWERS, 0);
-                assert_int_equal(next_result().id, rig.n_raws);
+                assert_outcome(BUS_RESULT_TIMEOUT);
                 mail_free(next_of(BUS_MAIL_SAMPLES));
+        }
+        while ((mail = mailbox_take(rig.up))) {
+                assert_int_not_equal(mail->kind, BUS_MAIL_DEVICE);
+                mail_free(mail);
         }
         for (size_t i = 0; fake_port_request(rig.port, i, &r); i++) {
                 if (r.pdu.bytes[0] == 65)
