@@ -293,7 +293,9 @@ static void try_listen(struct share *s)
                 log_at(s->failure_said ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR, &fields,
                        "bus %s: share: cannot listen on %s: %s%s, tried again every 10 s", s->bus->name,
                        conf_of(s)->listen, strerror(-r),
-                       r == -EACCES ? " (ports below 1024 need CAP_NET_BIND_SERVICE)" : "");
+                       r == -EACCES
+                               ? " (ports below 1024 need CAP_NET_BIND_SERVICE: take another, such as 1502)"
+                               : "");
                 s->failure_said = true;
                 return;
         }
