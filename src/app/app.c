@@ -120,6 +120,9 @@ static int app_init(struct app *app)
         r = gateway_new(app->loop, app->conf, &app->gateway);
         if (r < 0)
                 return r;
+        r = shares_start(app);
+        if (r < 0)
+                return r;
         r = buses_start(app);
         if (r < 0)
                 return r;
@@ -137,6 +140,7 @@ static int app_init(struct app *app)
 
 static void app_done(struct app *app)
 {
+        shares_free(app);
         buses_free(app);
         links_free(app);
         app_broker_free(app);

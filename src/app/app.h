@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The running program. One of it, on the main thread; the parts are in buses.c, links.c, reload.c, shutdown.c
- * and status.c.
+ * The running program. One of it, on the main thread; the parts are in buses.c, shares.c, links.c, reload.c,
+ * shutdown.c and status.c.
  */
 #ifndef MBGATE_APP_APP_H
 #define MBGATE_APP_APP_H
@@ -14,6 +14,7 @@
 #include "mbgate/config/load.h"
 #include "mbgate/gateway/gateway.h"
 #include "mbgate/loop/loop.h"
+#include "mbgate/share/share.h"
 
 #include "options.h"
 
@@ -36,6 +37,14 @@ struct app_bus {
         bool is_replaced; /* a reload ended it: the gateway knows it no more */
         bool is_waiting;  /* not started: a predecessor on the same port is still ending */
         struct app_bus *next;
+};
+
+/* A server for other masters. */
+struct app_share {
+        char *name; /* of its bus */
+        struct share *share;
+        struct app_bus *bus; /* whose worker it asks; NULL: there is none now */
+        struct app_share *next;
 };
 
 struct app_link {
@@ -68,6 +77,7 @@ struct app {
                                         it is not */
         bool broker_is_leaving;      /* and its clients were told */
         struct app_bus *buses;       /* those of conf, in order, and behind them what is ending */
+        struct app_share *shares;
         struct app_link *links;
         struct loop_signal *signals[3];
         struct loop_timer *reap;
@@ -96,6 +106,17 @@ void buses_stop(struct app *app);
 /* Frees workers whose threads have ended, starts what waited for them. True while any is still ending. */
 bool buses_reap(struct app *app);
 void buses_free(struct app *app);
+
+/* shares.c: before the buses. −errno. */
+MUST_CHECK int shares_start(struct app *app);
+/* After the buses. What cannot be shared is said. */
+void shares_reconfigure(struct app *app);
+void shares_free(struct app *app);
+
+/* The worker of a bus takes requests, or does not any more; a message from it, which stays the caller's. */
+void shares_connect(struct app_bus *b);
+void shares_disconnect(struct app_bus *b);
+void shares_on_mail(struct app_bus *b, const struct mail *mail);
 
 /* links.c: the same for links. */
 MUST_CHECK int links_start(struct app *app);

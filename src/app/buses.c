@@ -51,6 +51,7 @@ static void bus_take_mail(struct app_bus *b, unsigned n_most)
 
         for (unsigned n = 0; n < n_most && (mail = mailbox_take(b->up)); n++) {
                 bus_note_device(b, mail);
+                shares_on_mail(b, mail);
                 gateway_on_bus_mail(b->app->gateway, mail);
         }
 }
@@ -118,10 +119,12 @@ static int bus_start(struct app_bus *b)
         struct log_fields fields = { .bus = b->name, .error = -r };
 
         b->is_waiting = false;
-        if (r < 0)
+        if (r < 0) {
                 log_error(&fields, "bus %s: cannot start its thread: %s", b->name, strerror(-r));
-        else
+        } else {
                 gateway_set_bus(b->app->gateway, b->index, worker_mailbox(b->worker));
+                shares_connect(b);
+        }
         return r;
 }
 
@@ -187,6 +190,7 @@ static int bus_adjust(struct app_bus *b, struct conf *new, uint32_t index)
 
 static void bus_end(struct app_bus *b)
 {
+        shares_disconnect(b);
         if (!b->is_ending && !b->is_waiting)
                 worker_stop(b->worker);
         b->is_ending = true;

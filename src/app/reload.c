@@ -56,6 +56,7 @@ static int reload_apply(struct app *app, struct conf *new)
         }
         app->conf = new;
         r = buses_reconfigure(app, old, new);
+        shares_reconfigure(app);
         if (app_broker_follow(app) < 0)
                 broker = BROKER_PARTLY;
         if (r == 0)

@@ -49,6 +49,7 @@ void app_stop(struct app *app)
         app->phase = APP_ENDING_BUSES;
         if (loop_add_timer(app->loop, stop_on_guard, app, &app->guard) == 0)
                 loop_timer_set(app->guard, clock_monotonic_us() + STOP_GUARD_US);
+        shares_free(app);
         buses_stop(app);
         app_reap_soon(app);
 }

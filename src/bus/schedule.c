@@ -139,6 +139,37 @@ static uint64_t probe_wake_us(const struct schedule *s, uint64_t now_us)
         return now_us + (uint64_t)(1 - s->probe_saved_us) * 1000 / SCHEDULE_PROBE_PERMILLE + 1;
 }
 
+/* Whether the poll that should be next is so late that other masters have to stand back. */
+static bool poll_is_pressed(const struct schedule *s, size_t poll, uint64_t now_us)
+{
+        const struct schedule_job *j = &s->jobs[poll];
+        uint64_t half_us = MBGATE_MIN(j->interval_us / 2, SCHEDULE_SHARED_PRESSED_US);
+
+        return now_us > j->due_us && now_us - j->due_us > half_us;
+}
+
+/* Whether a request of another master goes before `poll` (n_jobs: none is due). */
+static bool shared_goes(struct schedule *s, size_t poll, uint64_t now_us)
+{
+        struct schedule_shared *c = &s->shared;
+        uint64_t elapsed_us = now_us - MBGATE_MIN(now_us, c->saved_at_us);
+        unsigned permille = SCHEDULE_SHARED_PERMILLE;
+
+        if (poll < s->n_jobs && poll_is_pressed(s, poll, now_us))
+                permille = SCHEDULE_SHARED_PRESSED_PERMILLE;
+        c->saved_us += (int64_t)(elapsed_us * permille / 1000);
+        c->saved_us = MBGATE_MIN(c->saved_us, SCHEDULE_SHARED_SAVED_US);
+        c->saved_at_us = now_us;
+        c->is_free = poll == s->n_jobs;
+        return c->is_ready && (c->is_free || c->saved_us > 0);
+}
+
+static void shared_charge(struct schedule_shared *c, uint64_t busy_us)
+{
+        if (!c->is_free)
+                c->saved_us = MBGATE_MAX(c->saved_us - (int64_t)busy_us, -SCHEDULE_SHARED_OWED_US);
+}
+
 struct schedule_choice schedule_next(struct schedule *s, uint64_t now_us, bool commands_ready)
 {
         uint64_t wake_us = CLOCK_NEVER_US;
@@ -150,6 +181,8 @@ struct schedule_choice schedule_next(struct schedule *s, uint64_t now_us, bool c
                 return (struct schedule_choice){ .kind = SCHEDULE_COMMAND };
         if (probe < s->n_devices && s->probe_saved_us > 0)
                 return (struct schedule_choice){ .kind = SCHEDULE_PROBE, .index = probe };
+        if (shared_goes(s, poll, now_us))
+                return (struct schedule_choice){ .kind = SCHEDULE_SHARED };
         if (poll < s->n_jobs)
                 return (struct schedule_choice){ .kind = SCHEDULE_POLL, .index = poll };
         if (probe < s->n_devices)
@@ -166,6 +199,7 @@ void schedule_charge(struct schedule *s, enum schedule_kind kind, uint64_t busy_
                 s->command_ahead_us = MBGATE_MAX(s->command_ahead_us - (int64_t)busy_us, 0);
                 break;
         case SCHEDULE_PROBE: s->probe_saved_us -= (int64_t)busy_us; break;
+        case SCHEDULE_SHARED: shared_charge(&s->shared, busy_us); break;
         case SCHEDULE_IDLE: break;
         }
 }
@@ -220,6 +254,13 @@ void schedule_retry(struct schedule *s, size_t job, uint64_t not_before_us)
         s->jobs[job].n_attempts++;
         s->jobs[job].not_before_us = not_before_us;
         s->last_device = s->jobs[job].device;
+}
+
+void schedule_hurry(struct schedule *s, size_t job, uint64_t now_us)
+{
+        struct schedule_job *j = &s->jobs[job];
+
+        j->due_us = MBGATE_MIN(j->due_us, now_us);
 }
 
 void schedule_pause(struct schedule *s, uint32_t device, uint64_t probe_due_us)

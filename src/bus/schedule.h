@@ -8,8 +8,8 @@
  *   released (due) ──► served ──► next due = due + k × interval, the smallest k in the future (k − 1 missed)
  *
  * Order at a transaction boundary: a command, unless commands have taken more than their half of the line;
- * a probe of a dead device, as long as all probes together stay within 5 %; the poll with the earliest
- * deadline.
+ * a probe of a dead device, as long as all probes together stay within 5 %; a request of another master, when
+ * no poll is due, or within the share of the line that those have; the poll with the earliest deadline.
  */
 #ifndef MBGATE_BUS_SCHEDULE_H
 #define MBGATE_BUS_SCHEDULE_H
@@ -35,6 +35,24 @@
 /* Share of the line for probes, and how much of it may be saved up. */
 #define SCHEDULE_PROBE_PERMILLE 50
 #define SCHEDULE_PROBE_SAVED_US INT64_C(500000)
+
+/*
+ * Share of the line for other masters while polls are due, less once a poll is late by half its interval (at
+ * most 0.5 s), and how much of it may be saved up or owed.
+ */
+#define SCHEDULE_SHARED_PERMILLE         200
+#define SCHEDULE_SHARED_PRESSED_PERMILLE 50
+#define SCHEDULE_SHARED_PRESSED_US       UINT64_C(500000)
+#define SCHEDULE_SHARED_SAVED_US         INT64_C(50000)
+#define SCHEDULE_SHARED_OWED_US          INT64_C(2000000)
+
+/* Requests of other masters. */
+struct schedule_shared {
+        bool is_ready;    /* one waits whose unit is not held: set before schedule_next() */
+        bool is_free;     /* the last one was let go as nobody else wanted the line */
+        int64_t saved_us; /* what they may take from polls; < 0: owed */
+        uint64_t saved_at_us;
+};
 
 struct schedule_job {
         uint32_t device;
@@ -64,6 +82,7 @@ struct schedule {
         int64_t command_ahead_us; /* line time of commands − that of polls; ≥ 0 */
         int64_t probe_saved_us;   /* what probes may still spend; < 0: overspent */
         uint64_t saved_at_us;
+        struct schedule_shared shared;
         uint64_t n_missed;
         uint64_t overload_until_us; /* shares, not deadlines, decide */
         uint32_t last_device;       /* of equal deadlines the other device goes first */
@@ -74,6 +93,7 @@ enum schedule_kind {
         SCHEDULE_COMMAND,
         SCHEDULE_POLL,  /* index: the job */
         SCHEDULE_PROBE, /* index: the device */
+        SCHEDULE_SHARED,
 };
 
 struct schedule_choice {
@@ -100,6 +120,9 @@ void schedule_served(struct schedule *s, size_t job, uint64_t began_us);
 
 /* The job keeps its place and is tried again, not before a moment. */
 void schedule_retry(struct schedule *s, size_t job, uint64_t not_before_us);
+
+/* Something of it was changed: it is due now. */
+void schedule_hurry(struct schedule *s, size_t job, uint64_t now_us);
 
 /* A device went: its jobs rest, probes begin at `probe_due_us`. */
 void schedule_pause(struct schedule *s, uint32_t device, uint64_t probe_due_us);

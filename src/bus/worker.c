@@ -36,7 +36,7 @@ int worker_new(struct conf *conf, uint32_t bus, struct port *port, struct mailbo
         if (w->stop_fd < 0)
                 r = -errno;
         if (r == 0)
-                r = mailbox_new(BUS_COMMANDS_MAX, &w->box);
+                r = mailbox_new(BUS_BOX_MAX, &w->box);
         if (r == 0)
                 r = worker_setup(w, w->conf, bus, now_us);
         if (r < 0) {
@@ -64,7 +64,7 @@ bool worker_has_ended(struct worker *w)
 
 uint64_t worker_line_free_us(const struct worker *w)
 {
-        uint64_t free_us = 0;
+        uint64_t free_us = worker_raw_free_us(w);
 
         for (size_t i = 0; i < w->n_devices; i++)
                 free_us = MBGATE_MAX(free_us, w->schedule.devices[i].held_until_us);
@@ -74,11 +74,11 @@ uint64_t worker_line_free_us(const struct worker *w)
 size_t worker_up_capacity(const struct conf *conf, uint32_t bus)
 {
         const struct conf_bus *b = &conf->buses[bus];
-        size_t n = 2 * b->n_devices + 2 * (size_t)BUS_COMMANDS_MAX + 4;
+        size_t n = 2 * b->n_devices + 2 * (size_t)(BUS_COMMANDS_MAX + BUS_RAWS_MAX) + 4;
 
         /* A block has at least one point of its own, and each point may be read on demand. */
         for (size_t i = 0; i < b->n_devices; i++)
-                n += 2 * b->devices[i].n_points;
+                n += (b->share.on ? 3 : 2) * b->devices[i].n_points;
         return n;
 }
 
@@ -116,11 +116,14 @@ static void take_mail(struct worker *w)
                 case BUS_MAIL_COMMAND:
                         worker_command_add(w, CONTAINER_OF(mail, struct bus_command, mail));
                         continue;
+                case BUS_MAIL_RAW: worker_raw_add(w, CONTAINER_OF(mail, struct bus_raw, mail)); continue;
                 case BUS_MAIL_RECONF: take_reconf(w, CONTAINER_OF(mail, struct bus_reconf, mail)); break;
                 case BUS_MAIL_SAMPLES:
                 case BUS_MAIL_RESULT:
                 case BUS_MAIL_DEVICE:
                 case BUS_MAIL_PORT:
+                case BUS_MAIL_RAW_RESULT:
+                case BUS_MAIL_REGS:
                 case BUS_MAIL_STATS:
                 case BUS_MAIL_REPORT: break; /* go up, never down */
                 }
@@ -155,16 +158,42 @@ static void work(struct worker *w, uint64_t now_us)
 {
         uint64_t wake_us = worker_outputs_repeat(w, now_us);
         bool ready = worker_command_ready(w, now_us, &wake_us);
-        struct schedule_choice choice = schedule_next(&w->schedule, now_us, ready);
+        bool raw_ready = worker_raw_ready(w, BUS_RAW_COMMAND, now_us, &wake_us);
+        struct schedule_choice choice;
 
+        w->schedule.shared.is_ready = worker_raw_ready(w, BUS_RAW_SHARED, now_us, &wake_us);
+        choice = schedule_next(&w->schedule, now_us, ready || raw_ready);
         switch (choice.kind) {
-        case SCHEDULE_COMMAND: worker_command_run(w); break;
+        case SCHEDULE_COMMAND:
+                w->raws.was_turn = raw_ready && !(ready && w->raws.was_turn);
+                if (w->raws.was_turn)
+                        worker_raw_run(w, BUS_RAW_COMMAND);
+                else
+                        worker_command_run(w);
+                break;
+        case SCHEDULE_SHARED: worker_raw_run(w, BUS_RAW_SHARED); break;
         case SCHEDULE_POLL: worker_poll(w, choice.index); break;
         case SCHEDULE_PROBE: worker_probe(w, (uint32_t)choice.index); break;
         case SCHEDULE_IDLE: rest(w, now_us, MBGATE_MIN(wake_us, choice.wake_us)); break;
         }
         if (w->replan)
                 worker_replan(w, now_us);
+}
+
+static void refuse_mail(struct worker *w)
+{
+        struct mail *mail;
+
+        while ((mail = mailbox_take(w->box))) {
+                if (mail->kind == BUS_MAIL_RAW) {
+                        worker_raw_refuse(w, CONTAINER_OF(mail, struct bus_raw, mail), BUS_RESULT_STOPPED);
+                        continue;
+                }
+                if (mail->kind == BUS_MAIL_COMMAND)
+                        worker_post_result(w, CONTAINER_OF(mail, struct bus_command, mail),
+                                           BUS_RESULT_STOPPED, NULL);
+                mail_free(mail);
+        }
 }
 
 static void *worker_run(void *user)
@@ -194,11 +223,8 @@ static void *worker_run(void *user)
         /* Closed first, so that nothing comes in behind what is answered here. */
         mailbox_close(w->box);
         worker_command_fail_all(w, BUS_RESULT_STOPPED);
-        for (struct mail *mail; (mail = mailbox_take(w->box)); mail_free(mail)) {
-                if (mail->kind == BUS_MAIL_COMMAND)
-                        worker_post_result(w, CONTAINER_OF(mail, struct bus_command, mail),
-                                           BUS_RESULT_STOPPED, NULL);
-        }
+        worker_raw_fail_all(w, BUS_RESULT_STOPPED);
+        refuse_mail(w);
         worker_post_stats(w, clock_monotonic_us());
         worker_post_backlog(w);
         port_close(w->port);
@@ -243,6 +269,7 @@ struct worker *worker_free(struct worker *w)
                 (void)pthread_join(w->thread, NULL);
         }
         worker_command_fail_all(w, BUS_RESULT_STOPPED);
+        worker_raw_fail_all(w, BUS_RESULT_STOPPED);
         for (struct mail *mail = w->backlog; mail; mail = next) {
                 next = mail->next;
                 mail_free(mail);

@@ -325,6 +325,7 @@ static void written(struct worker *w, size_t i, enum bus_outcome outcome, const 
         bool reads_back = c->mail->read_back && (outcome == BUS_RESULT_OK || outcome == BUS_RESULT_TIMEOUT);
         struct worker_output *o = output_of(w, c);
 
+        worker_raw_forget(w, w->devices[device_of(w, c)].conf->unit_id);
         if (o)
                 worker_output_written(o, c->mail, outcome == BUS_RESULT_OK);
         command_answer(w, c, outcome, reply);

@@ -70,7 +70,7 @@ bool worker_is_silence(int result, const struct port_reply *reply)
                (reply->exception == PDU_EXC_GATEWAY_PATH || reply->exception == PDU_EXC_GATEWAY_TARGET);
 }
 
-static void count_extras(struct bus_stats *stats, const struct rtu_counts *c)
+void worker_count_extras(struct bus_stats *stats, const struct rtu_counts *c)
 {
         stats->n_crc += c->n_crc;
         stats->n_foreign += c->n_foreign;
@@ -100,7 +100,7 @@ static void measure(struct worker *w, struct worker_device *d, const struct port
 static void count(struct worker *w, struct worker_device *d, const struct pdu *pdu, int result,
                   const struct port_reply *reply)
 {
-        count_extras(&w->stats, &reply->counts);
+        worker_count_extras(&w->stats, &reply->counts);
         d->stats.n_crc += reply->counts.n_crc;
         if (reply->began_us == 0)
                 return;
@@ -128,24 +128,28 @@ static void count(struct worker *w, struct worker_device *d, const struct pdu *p
         }
 }
 
-/*
- * After silence the unit is left alone as long as a late reply could still come: README.md. A reply that came
- * broken has come. Modbus TCP tells replies apart.
- */
-static void hold(struct worker *w, uint32_t device, int result, uint64_t timeout_us,
-                 const struct port_reply *reply)
+uint64_t worker_held_until_us(const struct worker *w, int result, uint64_t configured_us, uint64_t timeout_us,
+                              const struct port_reply *reply)
 {
-        uint64_t configured_us = w->devices[device].conf->response_timeout_ms * USEC_PER_MSEC;
         uint64_t wire_us;
 
         if (result == PORT_OK || result == PORT_EXCEPTION || reply->sent_us == 0 ||
             w->bus->kind == CONF_PORT_TCP)
-                return;
+                return 0;
         if (result == PORT_BROKEN && reply->counts.n_crc > 0)
-                return;
+                return 0;
         wire_us = reply->deadline_us - reply->sent_us - timeout_us;
-        w->schedule.devices[device].held_until_us =
-                reply->sent_us + MBGATE_MAX(2 * configured_us, HOLD_MIN_US) + wire_us;
+        return reply->sent_us + MBGATE_MAX(2 * configured_us, HOLD_MIN_US) + wire_us;
+}
+
+static void hold(struct worker *w, uint32_t device, int result, uint64_t timeout_us,
+                 const struct port_reply *reply)
+{
+        uint64_t configured_us = w->devices[device].conf->response_timeout_ms * USEC_PER_MSEC;
+        uint64_t until_us = worker_held_until_us(w, result, configured_us, timeout_us, reply);
+
+        if (until_us != 0)
+                w->schedule.devices[device].held_until_us = until_us;
 }
 
 /* Requests that a device on line loses may have come too soon for it. Modbus TCP keeps no silence. */
@@ -194,8 +198,7 @@ static void judge(struct worker *w, uint32_t device, int result, uint64_t timeou
         worker_post_device(w, device);
 }
 
-/* Reads off what a time-out or broken frame left on the line. */
-static int settle(struct worker *w)
+int worker_settle(struct worker *w)
 {
         struct rtu_counts counts = { 0 };
         uint64_t now_us = clock_monotonic_us();
@@ -205,7 +208,29 @@ static int settle(struct worker *w)
                 return 0;
         r = port_drain(w->port, now_us, &counts);
         worker_block_end(w);
-        count_extras(&w->stats, &counts);
+        worker_count_extras(&w->stats, &counts);
+        return r;
+}
+
+int worker_transact(struct worker *w, const struct port_request *request, enum schedule_kind kind,
+                    struct port_reply *ret_reply)
+{
+        uint64_t takes_us = request->silence_us + request->timeout_us +
+                            plan_read_us(&w->cost, PDU_READ_HOLDING, PDU_READ_REGS_MAX);
+        uint64_t start_us = clock_monotonic_us(), busy_us;
+        int r;
+
+        if (worker_block_begin(w, start_us + takes_us)) {
+                *ret_reply = (struct port_reply){ 0 };
+                return PORT_CANCELLED;
+        }
+        /* Longer on a line that babbles, and with a write that finds out first whether the line echoes. */
+        heartbeat_promise(&w->heartbeat, start_us + SILENCE_MAX_US + 2 * takes_us + HEARTBEAT_GRACE_US);
+        r = port_transact(w->port, request, ret_reply);
+        worker_block_end(w);
+        busy_us = clock_monotonic_us() - start_us;
+        w->window_busy_us += busy_us;
+        schedule_charge(&w->schedule, kind, busy_us);
         return r;
 }
 
@@ -219,28 +244,14 @@ int worker_exchange(struct worker *w, uint32_t device, const struct pdu *pdu, ui
                 .timeout_us = timeout_us,
                 .silence_us = worker_gap_us(d),
         };
-        uint64_t takes_us =
-                request.silence_us + timeout_us + plan_read_us(&w->cost, PDU_READ_HOLDING, PDU_READ_REGS_MAX);
-        uint64_t start_us = clock_monotonic_us(), busy_us;
-        int r, drained = 0;
+        int drained = 0, r = worker_transact(w, &request, kind, ret_reply);
 
-        if (worker_block_begin(w, start_us + takes_us)) {
-                *ret_reply = (struct port_reply){ 0 };
-                return PORT_CANCELLED;
-        }
-        /* Longer on a line that babbles, and with a write that finds out first whether the line echoes. */
-        heartbeat_promise(&w->heartbeat, start_us + SILENCE_MAX_US + 2 * takes_us + HEARTBEAT_GRACE_US);
-        r = port_transact(w->port, &request, ret_reply);
-        worker_block_end(w);
-        busy_us = clock_monotonic_us() - start_us;
-        w->window_busy_us += busy_us;
-        schedule_charge(&w->schedule, kind, busy_us);
         if (r >= 0 && r != PORT_CANCELLED) {
                 count(w, d, pdu, r, ret_reply);
                 hold(w, device, r, timeout_us, ret_reply);
                 judge(w, device, r, timeout_us, ret_reply);
                 if (r == PORT_TIMEOUT || r == PORT_BROKEN)
-                        drained = settle(w);
+                        drained = worker_settle(w);
                 else
                         worker_port_works(w);
         } else if (r == PORT_CANCELLED) {

@@ -126,6 +126,7 @@ void worker_port_lost(struct worker *w, int error)
         log_warn(&fields, "bus %s: %s %s, next try in %u s", w->bus->name, w->bus->port, reason, next_s);
         worker_post_port(w, reason);
         worker_command_fail_all(w, BUS_RESULT_PORT);
+        worker_raw_fail_all(w, BUS_RESULT_PORT);
         for (uint32_t i = 0; i < w->n_devices; i++) {
                 if (w->devices[i].health.status == DEVICE_OFFLINE)
                         continue;

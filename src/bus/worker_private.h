@@ -8,6 +8,7 @@
  *   worker_poll.c     blocks, probes, and what comes of them
  *   worker_command.c  writes and reads asked for from above
  *   worker_output.c   what writes brought about: pauses, repetitions, what need not be written
+ *   worker_raw.c      requests of any kind, the gateway's and other masters'
  *   worker_port.c     opening, losing and finding the port
  *   worker_report.c   samples, states and counters for above
  *   worker_setup.c    devices, plans and schedule out of a configuration, again at each reload
@@ -80,6 +81,20 @@ struct worker_device {
         uint64_t n_reported; /* stats.n_transactions when they were last posted */
 };
 
+/* One of the 256 unit ids, as far as raw requests go. */
+struct worker_unit {
+        uint64_t held_until_us;  /* a late reply could still come */
+        uint64_t pause_until_us; /* it did not answer several times: masters are told so at once until then */
+        unsigned n_silent;       /* in a row; of units that are no device */
+};
+
+struct worker_raws {
+        struct bus_raw *list[BUS_RAWS_MAX]; /* oldest first */
+        size_t n;
+        bool was_turn; /* of commands and raw requests as urgent, each goes in turn */
+        struct worker_unit units[256];
+};
+
 /* What the schedule's job of the same index reads. */
 struct worker_block {
         uint32_t device;
@@ -109,6 +124,7 @@ struct worker {
 
         struct command *commands[BUS_COMMANDS_MAX]; /* oldest first */
         size_t n_commands;
+        struct worker_raws raws;
         struct mail *backlog; /* results that `up` did not take; oldest first */
         struct mail **backlog_tail;
 
@@ -129,6 +145,22 @@ struct worker {
  * given up. `kind` says whose time on the line it is. */
 MUST_CHECK int worker_exchange(struct worker *w, uint32_t device, const struct pdu *pdu, uint64_t timeout_us,
                                enum schedule_kind kind, struct port_reply *ret_reply);
+
+/* The same without consequences but for the line's time. */
+MUST_CHECK int worker_transact(struct worker *w, const struct port_request *request, enum schedule_kind kind,
+                               struct port_reply *ret_reply);
+
+/* Reads off what a time-out or broken frame left on the line. −errno: the port is lost. */
+MUST_CHECK int worker_settle(struct worker *w);
+
+void worker_count_extras(struct bus_stats *stats, const struct rtu_counts *c);
+
+/*
+ * After silence the unit is left alone as long as a late reply could still come: README.md. A reply that came
+ * broken has come. Modbus TCP tells replies apart. 0: it need not be.
+ */
+uint64_t worker_held_until_us(const struct worker *w, int result, uint64_t configured_us, uint64_t timeout_us,
+                              const struct port_reply *reply);
 
 /* Whether the result says that the device itself did not answer. */
 bool worker_is_silence(int result, const struct port_reply *reply);
@@ -170,6 +202,21 @@ void worker_command_repeat(struct worker *w, struct bus_command *c);
 bool worker_command_ready(struct worker *w, uint64_t now_us, uint64_t *ret_wake_us);
 void worker_command_run(struct worker *w);
 void worker_command_fail_all(struct worker *w, enum bus_outcome outcome);
+
+/* worker_raw.c */
+void worker_raw_add(struct worker *w, struct bus_raw *raw);
+bool worker_raw_ready(struct worker *w, enum bus_raw_class raw_class, uint64_t now_us, uint64_t *ret_wake_us);
+void worker_raw_run(struct worker *w, enum bus_raw_class raw_class);
+void worker_raw_fail_all(struct worker *w, enum bus_outcome outcome);
+void worker_raw_refuse(struct worker *w, struct bus_raw *raw, enum bus_outcome outcome);
+
+/* When replies to raw requests can no longer come. */
+uint64_t worker_raw_free_us(const struct worker *w);
+
+/* For other masters: what was read of these points, and that what was read of a device is no longer true. */
+void worker_raw_note(struct worker *w, const struct conf_point *const *points, size_t n_points,
+                     uint16_t address, const uint16_t *regs, const struct port_reply *reply);
+void worker_raw_forget(struct worker *w, uint8_t unit);
 
 /* worker_port.c */
 void worker_port_try(struct worker *w);

@@ -109,6 +109,8 @@ void worker_post_samples(struct worker *w, const struct conf_point *const *point
                 fill_sample(&mail->samples[i], points[i], at, &text);
         }
         worker_post(w, &mail->mail);
+        if (regs)
+                worker_raw_note(w, points, n_points, address, regs, reply);
 }
 
 static void fill_device_stats(struct worker_device *d)

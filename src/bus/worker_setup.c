@@ -164,6 +164,7 @@ static int setup_schedule(struct setup *s, const struct worker *w, uint64_t now_
         s->schedule.command_ahead_us = w->schedule.command_ahead_us;
         s->schedule.probe_saved_us =
                 w->schedule.saved_at_us ? w->schedule.probe_saved_us : SCHEDULE_PROBE_SAVED_US;
+        s->schedule.shared = w->schedule.shared;
         s->schedule.n_missed = w->schedule.n_missed;
         s->schedule.overload_until_us = w->schedule.overload_until_us;
         schedule_spread(&s->schedule, now_us);

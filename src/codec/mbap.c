@@ -61,3 +61,34 @@ int mbap_match(uint16_t tid, uint8_t unit, const struct pdu *request, const uint
         }
         return (int)n_total;
 }
+
+int mbap_request(const uint8_t *bytes, size_t n_bytes, uint16_t *ret_tid, uint8_t *ret_unit,
+                 struct pdu *ret_request)
+{
+        size_t n_total;
+        int r = mbap_check_header(bytes, n_bytes);
+
+        if (r < 0)
+                return r;
+        if (n_bytes < MBAP_LENGTH_BYTES)
+                return 0;
+        n_total = MBAP_LENGTH_BYTES + (size_t)get_be16(bytes + MBAP_LENGTH_AT);
+        if (n_bytes < n_total)
+                return 0;
+        *ret_tid = get_be16(bytes);
+        *ret_unit = bytes[MBAP_UNIT_AT];
+        ret_request->n_bytes = n_total - MBAP_BYTES;
+        memcpy(ret_request->bytes, bytes + MBAP_BYTES, ret_request->n_bytes);
+        return (int)n_total;
+}
+
+size_t mbap_frame(uint16_t tid, uint8_t unit, const uint8_t *pdu, size_t n_pdu,
+                  uint8_t ret_adu[MBAP_ADU_MAX_BYTES])
+{
+        put_be16(ret_adu, tid);
+        put_be16(ret_adu + 2, 0);
+        put_be16(ret_adu + MBAP_LENGTH_AT, (uint16_t)(1 + n_pdu));
+        ret_adu[MBAP_UNIT_AT] = unit;
+        memcpy(ret_adu + MBAP_BYTES, pdu, n_pdu);
+        return MBAP_BYTES + n_pdu;
+}

@@ -6,8 +6,7 @@
 #include "mbgate/base/byteorder.h"
 #include "mbgate/codec/pdu.h"
 
-#define PDU_READ_WRITE_REGISTERS 23
-#define PDU_REPORT_SERVER_ID     17
+#define PDU_READ_WRITE_REGS_MAX 121 /* written by function 23 */
 
 /* Where the lengths of a function's request and reply come from. Counts of bytes stand behind the fixed part.
  */
@@ -221,4 +220,93 @@ int pdu_reply_bytes_by_content(const uint8_t *bytes, size_t n)
             (shape->reply_counts_regs && n_data % 2))
                 return -EBADMSG;
         return (int)(shape->n_reply + n_data);
+}
+
+/* ---- requests of others ---- */
+
+unsigned pdu_spans(const struct pdu *request, struct pdu_span ret[PDU_SPANS_MAX])
+{
+        const uint8_t *b = request->bytes;
+        uint16_t address = get_be16(b + 1), count = get_be16(b + 3);
+
+        switch (b[0]) {
+        case PDU_READ_COILS:
+        case PDU_READ_DISCRETE:
+        case PDU_READ_HOLDING:
+        case PDU_READ_INPUT:
+                ret[0] = (struct pdu_span){ (enum pdu_function)b[0], address, count, false };
+                return 1;
+        case PDU_WRITE_COIL: ret[0] = (struct pdu_span){ PDU_READ_COILS, address, 1, true }; return 1;
+        case PDU_WRITE_COILS: ret[0] = (struct pdu_span){ PDU_READ_COILS, address, count, true }; return 1;
+        case PDU_WRITE_REGISTER:
+        case PDU_MASK_WRITE: ret[0] = (struct pdu_span){ PDU_READ_HOLDING, address, 1, true }; return 1;
+        case PDU_WRITE_REGISTERS:
+                ret[0] = (struct pdu_span){ PDU_READ_HOLDING, address, count, true };
+                return 1;
+        case PDU_READ_WRITE_REGISTERS:
+                ret[0] = (struct pdu_span){ PDU_READ_HOLDING, address, count, false };
+                ret[1] = (struct pdu_span){ PDU_READ_HOLDING, get_be16(b + 5), get_be16(b + 7), true };
+                return 2;
+        default: return 0;
+        }
+}
+
+/* Whether counts are within the function's maximum, and the count of bytes is theirs. */
+static bool pdu_counts_are_right(const struct pdu *request)
+{
+        const uint8_t *b = request->bytes;
+        unsigned count = get_be16(b + 3);
+
+        switch (b[0]) {
+        case PDU_READ_COILS:
+        case PDU_READ_DISCRETE: return count >= 1 && count <= PDU_READ_BITS_MAX;
+        case PDU_READ_HOLDING:
+        case PDU_READ_INPUT: return count >= 1 && count <= PDU_READ_REGS_MAX;
+        case PDU_WRITE_COIL: return count == 0 || count == 0xFF00;
+        case PDU_WRITE_COILS: return count >= 1 && count <= PDU_WRITE_BITS_MAX && b[5] == (count + 7) / 8;
+        case PDU_WRITE_REGISTERS: return count >= 1 && count <= PDU_WRITE_REGS_MAX && b[5] == 2 * count;
+        case PDU_READ_WRITE_REGISTERS:
+                return count >= 1 && count <= PDU_READ_REGS_MAX && get_be16(b + 7) >= 1 &&
+                       get_be16(b + 7) <= PDU_READ_WRITE_REGS_MAX && b[9] == 2 * get_be16(b + 7);
+        default: return true;
+        }
+}
+
+unsigned pdu_check_request(const struct pdu *request)
+{
+        struct pdu_span spans[PDU_SPANS_MAX];
+        unsigned n;
+
+        if (request->n_bytes == 0 || request->bytes[0] == 0 || request->bytes[0] > PDU_FUNCTION_MAX)
+                return PDU_EXC_FUNCTION;
+        if (!pdu_shape_of(request->bytes[0]))
+                return 0;
+        if (pdu_request_bytes(request->bytes, request->n_bytes) != (int)request->n_bytes ||
+            !pdu_counts_are_right(request))
+                return PDU_EXC_VALUE;
+        n = pdu_spans(request, spans);
+        for (unsigned i = 0; i < n; i++) {
+                if (spans[i].address + spans[i].count > UINT16_MAX + 1)
+                        return PDU_EXC_ADDRESS;
+        }
+        return 0;
+}
+
+void pdu_read_answer(const struct pdu *request, const uint16_t *regs, struct pdu *ret_reply)
+{
+        unsigned count = get_be16(request->bytes + 3);
+        bool is_bits = request->bytes[0] <= PDU_READ_DISCRETE;
+        unsigned n_bytes = is_bits ? (count + 7) / 8 : 2 * count;
+
+        assert(count >= 1 && count <= (is_bits ? PDU_READ_BITS_MAX : PDU_READ_REGS_MAX));
+        memset(ret_reply->bytes, 0, sizeof(ret_reply->bytes));
+        ret_reply->bytes[0] = request->bytes[0];
+        ret_reply->bytes[1] = (uint8_t)n_bytes;
+        ret_reply->n_bytes = 2 + (size_t)n_bytes;
+        for (unsigned i = 0; i < count; i++) {
+                if (!is_bits)
+                        put_be16(ret_reply->bytes + 2 + (size_t)2 * i, regs[i]);
+                else if (regs[i])
+                        ret_reply->bytes[2 + i / 8] |= (uint8_t)(1u << i % 8);
+        }
 }

@@ -444,6 +444,62 @@ static int build_devices(struct loader *l, const struct tree *group, const struc
 
 /* ---- buses ---- */
 
+static int build_allow(struct loader *l, const struct tree *list, struct conf_bus *b)
+{
+        const struct place *up = l->place;
+        struct conf_share *share = &b->share;
+        size_t n;
+        struct tree *items = list_of(list, "allow", &n);
+        int r = 0;
+
+        share->allow = arena_array(l->arena, n, sizeof(*share->allow));
+        if (!share->allow)
+                return -ENOMEM;
+        for (size_t i = 0; i < n && r == 0; i++) {
+                struct place place = { .noun = "allow entry", .number = i + 1, .up = up };
+                struct conf_allow *allow = &share->allow[share->n_allow++];
+                void *objects[SCHEMA_SECTIONS] = { [SCHEMA_ALLOW] = allow };
+
+                l->place = &place;
+                l->chain[CHAIN_POINT] = &items[i];
+                r = loader_apply(l, &items[i], SCHEMA_ALLOW, objects);
+                if (r < 0)
+                        break;
+                require_keys(l, SCHEMA_ALLOW, &items[i], NULL);
+                fill_texts(l, SCHEMA_ALLOW, allow);
+                r = check_allow(l, b, allow);
+        }
+        l->chain[CHAIN_POINT] = NULL;
+        l->place = up;
+        return r;
+}
+
+static int build_share(struct loader *l, const struct tree *group, struct conf_bus *b)
+{
+        const struct place *up = l->place;
+        struct place place = { .noun = "share", .up = up };
+        void *objects[SCHEMA_SECTIONS] = { [SCHEMA_SHARE] = &b->share };
+        int r = schema_set_defaults(l, SCHEMA_SHARE, &b->share);
+
+        fill_texts(l, SCHEMA_SHARE, &b->share);
+        b->share.host = l->empty;
+        if (r < 0 || !group || group->kind != TREE_GROUP)
+                return r;
+        b->share.on = true;
+        l->place = &place;
+        l->chain[CHAIN_DEVICE] = group;
+        r = loader_apply(l, group, SCHEMA_SHARE, objects);
+        if (r == 0) {
+                require_keys(l, SCHEMA_SHARE, group, NULL);
+                r = build_allow(l, group, b);
+        }
+        if (r == 0)
+                r = check_share(l, b);
+        l->chain[CHAIN_DEVICE] = NULL;
+        l->place = up;
+        return r;
+}
+
 static int build_bus(struct loader *l, const struct tree *group, const struct prototype *above,
                      struct names *names, struct conf_bus *b)
 {
@@ -465,6 +521,8 @@ static int build_bus(struct loader *l, const struct tree *group, const struct pr
                 r = check_unique(l, names, b->name, group->pos);
         if (r == 0)
                 r = topics_of_bus(l, b);
+        if (r == 0)
+                r = build_share(l, tree_get(group, "share"), b);
         if (r == 0)
                 r = build_devices(l, group, &proto, b);
         if (r == 0 && b->n_devices == 0)

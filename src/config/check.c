@@ -34,8 +34,7 @@ void check_name(struct loader *l, const char *name)
 
 /* ---- ports ---- */
 
-/* "host:port", "[address]:port", "host". False: it is none of them. */
-static bool parse_host(struct loader *l, const char *text, struct conf_bus *b)
+bool parse_host(struct loader *l, const char *text, char **ret_host, uint16_t *ret_port)
 {
         const char *colon = strrchr(text, ':');
         const char *end = text + strlen(text);
@@ -56,8 +55,8 @@ static bool parse_host(struct loader *l, const char *text, struct conf_bus *b)
                 return false;
         if (end == text || memchr(text, '/', (size_t)(end - text)))
                 return false;
-        b->tcp_port = (uint16_t)port;
-        b->host = arena_copy_bytes(l->arena, text, (size_t)(end - text));
+        *ret_port = (uint16_t)port;
+        *ret_host = arena_copy_bytes(l->arena, text, (size_t)(end - text));
         return true;
 }
 
@@ -68,7 +67,7 @@ static const struct {
 
 static int check_tcp_port(struct loader *l, struct conf_bus *b, const char *host)
 {
-        if (!parse_host(l, host, b)) {
+        if (!parse_host(l, host, &b->host, &b->tcp_port)) {
                 source_error(
                         &l->source, loader_own_pos(l, "port"),
                         "%s: port \"%s\" must be like tcp://192.0.2.7:502 or rtu+tcp://[2001:db8::7]:4001",

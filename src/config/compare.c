@@ -30,13 +30,24 @@ static bool devices_equal(const struct conf_device *a, const struct conf_device 
         return true;
 }
 
+static bool shares_equal(const struct conf_share *a, const struct conf_share *b)
+{
+        if (a->on != b->on || a->n_allow != b->n_allow)
+                return false;
+        for (size_t i = 0; i < a->n_allow; i++) {
+                if (schema_compare(SCHEMA_ALLOW, &a->allow[i], &b->allow[i]) != CONF_SAME)
+                        return false;
+        }
+        return !a->on || schema_compare(SCHEMA_SHARE, a, b) == CONF_SAME;
+}
+
 enum conf_change conf_compare_bus(const struct conf_bus *a, const struct conf_bus *b)
 {
         enum conf_change change = schema_compare(SCHEMA_BUS, a, b);
 
         if (change != CONF_SAME)
                 return change;
-        if (a->n_devices != b->n_devices)
+        if (a->n_devices != b->n_devices || !shares_equal(&a->share, &b->share))
                 return CONF_ADJUST;
         for (size_t i = 0; i < a->n_devices; i++) {
                 if (!devices_equal(&a->devices[i], &b->devices[i]))

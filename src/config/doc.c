@@ -82,6 +82,8 @@ int conf_document(FILE *out)
                 "broker",
                 "A listener, in the list listeners of the broker",
                 "tls of a listener",
+                "share of a bus",
+                "An entry of the list allow of a share",
         };
 
         for (unsigned s = 0; s < SCHEMA_SECTIONS; s++) {

@@ -75,9 +75,24 @@ static void dump_device(struct dump *d, const struct conf_device *device)
         dump_close(d, ");");
 }
 
+static void dump_share(struct dump *d, const struct conf_share *share)
+{
+        if (!share->on)
+                return;
+        dump_open(d, "share = {");
+        dump_keys(d, SCHEMA_SHARE, share);
+        for (size_t i = 0; i < share->n_allow; i++) {
+                dump_open(d, i == 0 ? "allow = ( {" : "{");
+                dump_keys(d, SCHEMA_ALLOW, &share->allow[i]);
+                dump_close(d, i + 1 < share->n_allow ? "}," : "} );");
+        }
+        dump_close(d, "};");
+}
+
 static void dump_bus(struct dump *d, const struct conf_bus *b)
 {
         dump_keys(d, SCHEMA_BUS, b);
+        dump_share(d, &b->share);
         dump_open(d, "devices = (");
         for (size_t i = 0; i < b->n_devices; i++) {
                 dump_open(d, "{");

@@ -93,11 +93,21 @@ MUST_CHECK int topics_of_point(struct loader *l, struct conf_point *p);
 
 /* Fill in what follows from other keys, and report what cannot be. */
 MUST_CHECK int check_bus(struct loader *l, struct conf_bus *b);
+/*
+ * "host:port", "[address]:port", "host"; 502 without a port. False: it is none of them. *ret_host NULL: no
+ * memory.
+ */
+bool parse_host(struct loader *l, const char *text, char **ret_host, uint16_t *ret_port);
+
 void check_device(struct loader *l, struct conf_device *d);
 void check_point(struct loader *l, struct conf_point *p);
 MUST_CHECK int check_link(struct loader *l, struct conf_link *link);
 MUST_CHECK int check_broker(struct loader *l, struct conf_broker *broker);
 void check_listener(struct loader *l, struct conf_listener *listener);
+
+/* Of the bus `b`, whose share and allow it is. −ENOMEM. */
+MUST_CHECK int check_share(struct loader *l, struct conf_bus *b);
+MUST_CHECK int check_allow(struct loader *l, const struct conf_bus *b, struct conf_allow *allow);
 
 /* ---- check_file.c ---- */
 

@@ -20,6 +20,8 @@
 #define BROKER   SCHEMA_BROKER
 #define LISTENER SCHEMA_LISTENER
 #define SERVER   SCHEMA_SERVER
+#define SHARE    SCHEMA_SHARE
+#define ALLOW    SCHEMA_ALLOW
 
 /* Where defaults of devices, of points and of listeners may stand. */
 #define ABOVE_DEVICE (SCHEMA_IN(GATEWAY) | SCHEMA_IN(BUS))
@@ -155,6 +157,14 @@ const struct schema_key schema_keys[] = {
           .change = ADJUST, .help = "Between two publications of the counters of this bus; 0: never." },
         { BUS, 0, "topic", TEXT, MEMBER(bus, topic), .deflt = "<gateway>/bus/<bus>", .flags = SCHEMA_COMPUTED,
           .change = ADJUST, .example = "\"mbgate/bus/rs485\"", .help = "Where its counters are published." },
+        { BUS, 0, "raw", BOOL, MEMBER(bus, raw), .deflt = "false", .change = ADJUST,
+          .help = "Take requests of any kind at <bus topic>/raw/set, as bytes or as fields, and answer them "
+                  "at "
+                  "<bus topic>/raw/result: whoever may publish there can do everything to every device." },
+        { BUS, 0, "share", &schema_group, .arg = SCHEMA_SHARE, .flags = SCHEMA_STRUCTURE,
+          .help = "A Modbus TCP server for other masters, which use the line beside this program. It runs "
+                  "when "
+                  "this group is there." },
         { BUS, 0, "devices", &schema_list, .arg = SCHEMA_DEVICE, .flags = SCHEMA_STRUCTURE,
           .help = "The devices, one group each." },
 
@@ -588,6 +598,59 @@ const struct schema_key schema_keys[] = {
           .change = ADJUST, .help = "Clients without a certificate signed by ca_file are not let in." },
         { SERVER, 0, "certificate_is_user", BOOL, MEMBER(listener, certificate_is_user), .deflt = "false",
           .change = ADJUST, .help = "The common name in it is the user name, and no password is asked for." },
+
+        /* ---- share of a bus ---- */
+        { SHARE, 0, "listen", TEXT, MEMBER(share, listen), .flags = SCHEMA_REQUIRED, .change = ADJUST,
+          .example = "\"127.0.0.1:1502\"",
+          .help = "An IPv4 or IPv6 address of this machine, and a port, 502 without one: \"127.0.0.1:1502\", "
+                  "\"[::1]:1502\"; \"0.0.0.0:1502\" and \"[::]:1502\" are all addresses. Where others than "
+                  "this machine can reach it, the list allow is required." },
+        { SHARE, 0, "max_age_ms", INT, MEMBER(share, max_age_ms), RANGE(0, 3600000), .deflt = "0",
+          .change = ADJUST,
+          .help = "A read is answered at once, without the line, when all it asks for was read by anybody "
+                  "within this time and nothing was written to that unit since; 0: every request goes to the "
+                  "device." },
+        { SHARE, 0, "max_clients", INT, MEMBER(share, max_clients), RANGE(1, 32), .deflt = "8",
+          .change = ADJUST, .help = "Connections at a time; more are closed at once." },
+        { SHARE, 0, "max_requests", INT, MEMBER(share, max_requests), RANGE(1, 64), .deflt = "16",
+          .change = ADJUST,
+          .help = "Requests of one connection that wait; further ones are answered with exception 6." },
+        { SHARE, 0, "idle_timeout_s", INT, MEMBER(share, idle_timeout_s), RANGE(1, 86400), .deflt = "300",
+          .change = ADJUST,
+          .help = "A connection without a request, or that takes no reply, so long is closed." },
+        { SHARE, 0, "request_timeout_ms", INT, MEMBER(share, request_timeout_ms), RANGE(10, 60000),
+          .deflt = "1000", .change = ADJUST,
+          .help = "A request whose turn on the line has not come until then is answered with exception 6. "
+                  "Best "
+                  "a little less than masters wait." },
+        { SHARE, 0, "response_timeout_ms", INT, MEMBER(share, response_timeout_ms), RANGE(10, 60000),
+          .deflt = "500", .change = ADJUST,
+          .help = "For units that are no device of this bus; devices have their own." },
+        { SHARE, 0, "unit_map", TEXT, MEMBER(share, unit_map), .deflt = "\"\"", .change = ADJUST,
+          .help = "Units that masters call differently, as in \"101:1,110-119:10\": who asks for 101 gets 1, "
+                  "for "
+                  "110 to 119 gets 10 to 19." },
+        { SHARE, 0, "allow", &schema_list, .arg = SCHEMA_ALLOW, .flags = SCHEMA_STRUCTURE,
+          .help = "What masters may ask for, one group for each kind of them. A request is carried out when "
+                  "one group whose address fits allows all of it. Without this list: everything, from this "
+                  "machine." },
+
+        /* ---- allow of a share ---- */
+        { ALLOW, 0, "address", TEXT, MEMBER(allow, address), .flags = SCHEMA_REQUIRED, .change = ADJUST,
+          .example = "\"192.0.2.0/24\"",
+          .help = "Of the masters: an IPv4 or IPv6 address or network. \"0.0.0.0/0\" is all of IPv4, "
+                  "\"::/0\" "
+                  "everybody. Who fits no group is not let in." },
+        { ALLOW, 0, "units", TEXT, MEMBER(allow, units), .deflt = "\"1-247\"; \"0-255\" on tcp:// ports",
+          .flags = SCHEMA_COMPUTED, .change = ADJUST, .example = "\"1,2,5-18\"",
+          .help = "Unit ids, as masters call them. 0 writes to all devices at once. Others: exception 10." },
+        { ALLOW, 0, "functions", TEXT, MEMBER(allow, functions),
+          .deflt = "\"1-127\"; with registers, those that name them: \"1-6,15,16,22,23\"",
+          .flags = SCHEMA_COMPUTED, .change = ADJUST, .example = "\"1-4\"",
+          .help = "Function codes. \"1-4\" only reads. Others: exception 1." },
+        { ALLOW, 0, "registers", TEXT, MEMBER(allow, registers), .deflt = "\"0-65535\"",
+          .flags = SCHEMA_COMPUTED, .change = ADJUST, .example = "\"0-99,1000-1999\"",
+          .help = "Registers and coils, counted from 0, that requests may touch. Others: exception 2." },
 };
 
 const size_t schema_n_keys = ARRAY_SIZE(schema_keys);
@@ -595,8 +658,8 @@ const size_t schema_n_keys = ARRAY_SIZE(schema_keys);
 const char *schema_section_name(enum schema_section section)
 {
         static const char *const names[SCHEMA_SECTIONS] = {
-                "the file", "gateway", "bus",    "device",   "point", "label",
-                "link",     "tls",     "broker", "listener", "tls",
+                "the file", "gateway", "bus",      "device", "point", "label", "link",
+                "tls",      "broker",  "listener", "tls",    "share", "allow",
         };
 
         return names[section];

@@ -30,6 +30,8 @@ enum schema_section {
         SCHEMA_BROKER,   /* struct conf_broker */
         SCHEMA_LISTENER, /* struct conf_listener */
         SCHEMA_SERVER,   /* struct conf_listener: its tls */
+        SCHEMA_SHARE,    /* struct conf_share */
+        SCHEMA_ALLOW,    /* struct conf_allow */
         SCHEMA_SECTIONS,
 };
 

@@ -72,16 +72,34 @@ int topics_of_gateway(struct loader *l, struct conf_gateway *g)
         return topics_take(l, "status_topic", &g->status_topic, g->name, "status", "status topic");
 }
 
+static int topics_of_raw(struct loader *l, struct conf_bus *b)
+{
+        const char *slash = slash_after(b->topic);
+        int r;
+
+        b->raw_topic = b->raw_result_topic = l->empty;
+        if (!b->raw)
+                return 0;
+        b->raw_topic = arena_printf(l->arena, "%s%sraw/set", b->topic, slash);
+        b->raw_result_topic = arena_printf(l->arena, "%s%sraw/result", b->topic, slash);
+        if (!b->raw_topic || !b->raw_result_topic)
+                return -ENOMEM;
+        r = topic_claim(l, "raw", b->raw_topic, "topic of raw requests");
+        return r < 0 ? r : topic_claim(l, "raw", b->raw_result_topic, "result topic of raw requests");
+}
+
 int topics_of_bus(struct loader *l, struct conf_bus *b)
 {
         CLEANUP(cleanup_free)
         char *level = NULL;
+        int r;
 
         if (asprintf(&level, "bus/%s", b->name) < 0) {
                 level = NULL;
                 return -ENOMEM;
         }
-        return topics_take(l, "topic", &b->topic, l->conf->gateway.name, level, "counters' topic");
+        r = topics_take(l, "topic", &b->topic, l->conf->gateway.name, level, "counters' topic");
+        return r < 0 ? r : topics_of_raw(l, b);
 }
 
 static int topics_of_send_interval(struct loader *l, struct conf_device *d)

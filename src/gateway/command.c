@@ -319,6 +319,8 @@ void gw_on_message(struct gateway *g, struct gw_link *l, const struct link_event
                 on_unknown(g, l, event);
         else if (t->kind == GW_TARGET_SEND_INTERVAL)
                 command_send_interval(g, l, t->device, event->message);
+        else if (t->kind == GW_TARGET_RAW)
+                gw_on_raw_message(g, l, event, t->bus);
         else
                 on_point_message(g, l, event, t);
 }

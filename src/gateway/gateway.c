@@ -27,6 +27,7 @@ static void gateway_on_timer(void *user, uint64_t now_us)
         }
         gw_objects_flush(g);
         gw_pending_tick(g, now_us);
+        gw_raw_tick(g, now_us);
 }
 
 int gateway_new(struct loop *loop, struct conf *conf, struct gateway **ret_gateway)
@@ -65,6 +66,7 @@ struct gateway *gateway_free(struct gateway *g)
         if (!g)
                 return NULL;
         gw_pending_free(g);
+        gw_raw_free(g);
         while (g->links) {
                 struct gw_link *l = g->links;
 
@@ -140,6 +142,7 @@ void gateway_remove_link(struct gateway *g, struct link *link)
                         continue;
                 *at = l->next;
                 gw_pending_drop_link(g, link);
+                gw_raw_drop_link(g, link);
                 gw_link_free(l);
                 return;
         }
@@ -176,8 +179,10 @@ void gateway_set_bus(struct gateway *g, uint32_t bus, struct mailbox *commands)
         if (bus >= g->conf->n_buses)
                 return;
         g->buses[bus].commands = commands;
-        if (!commands)
-                gw_pending_drop_bus(g, bus);
+        if (commands)
+                return;
+        gw_pending_drop_bus(g, bus);
+        gw_raw_drop_bus(g, bus);
 }
 
 /* All but results name things by index: of the configuration in force, or they are dropped. */
@@ -218,6 +223,9 @@ void gateway_on_bus_mail(struct gateway *g, struct mail *mail)
                 if (mail_is_current(g, report->generation, report->bus))
                         gw_on_report(g, report);
                 break;
+        case BUS_MAIL_RAW_RESULT: gw_on_raw_result(g, (const void *)mail); break;
+        case BUS_MAIL_REGS: /* for who shares the bus */
+        case BUS_MAIL_RAW:
         case BUS_MAIL_COMMAND:
         case BUS_MAIL_RECONF: break;
         }

@@ -85,6 +85,7 @@ enum gw_target_kind {
         GW_TARGET_SET,
         GW_TARGET_GET,
         GW_TARGET_SEND_INTERVAL,
+        GW_TARGET_RAW,
 };
 
 /* A command topic and what it means. */
@@ -92,6 +93,7 @@ struct gw_target {
         const char *topic; /* borrowed from the configuration, or own_topic */
         enum gw_target_kind kind;
         uint32_t point;           /* SET, GET */
+        uint32_t bus;             /* RAW */
         struct gw_device *device; /* SEND_INTERVAL */
         UT_hash_handle hh;
         char own_topic[]; /* of a point that takes no commands: it says so */
@@ -131,6 +133,20 @@ struct gw_pending {
         UT_hash_handle hh;
 };
 
+/* Raw requests that may wait, of all buses together. */
+#define GW_RAWS_MAX 16
+
+/* A raw request on its way. */
+struct gw_raw {
+        uint64_t id;
+        uint32_t bus;
+        uint64_t deadline_us;
+        struct link *origin; /* NULL: gone */
+        struct message *request;
+        char *id_json; /* or NULL */
+        struct gw_raw *next;
+};
+
 struct gateway {
         struct loop *loop;
         struct loop_timer *timer;
@@ -140,7 +156,9 @@ struct gateway {
         struct gw_point **points; /* by id */
         struct gw_target *map;
         struct gw_link *links;
-        struct gw_pending *pending;    /* by id */
+        struct gw_pending *pending; /* by id */
+        struct gw_raw *raws;
+        size_t n_raws;
         uint64_t pending_due_us;       /* no deadline of theirs is earlier */
         struct gw_device *objects_due; /* their objects go out at the end of this turn */
         char *object_text;             /* where objects are written */
@@ -221,6 +239,14 @@ void gw_pending_drop_link(struct gateway *g, const struct link *link);
 /* Answers those whose time is over. */
 void gw_pending_tick(struct gateway *g, uint64_t now_us);
 void gw_pending_free(struct gateway *g);
+
+/* raw.c */
+void gw_on_raw_message(struct gateway *g, struct gw_link *l, const struct link_event *event, uint32_t bus);
+void gw_on_raw_result(struct gateway *g, const struct bus_raw_result *result);
+void gw_raw_drop_bus(struct gateway *g, uint32_t bus);
+void gw_raw_drop_link(struct gateway *g, const struct link *link);
+void gw_raw_tick(struct gateway *g, uint64_t now_us);
+void gw_raw_free(struct gateway *g);
 
 /* status.c */
 void gw_set_device_status(struct gateway *g, struct gw_device *d, enum device_status status);

@@ -8,6 +8,8 @@
 
 #include <jansson.h>
 
+#include "mbgate/base/macros.h"
+
 #include "json.h"
 
 /* Deeper nesting or more is refused by the length limit of commands; jansson itself stops at 2048 levels. */
@@ -105,6 +107,87 @@ void gw_json_command_done(struct gw_json_command *c)
         free(c->value);
         free(c->id);
         *c = (struct gw_json_command){ .value = NULL };
+}
+
+/* ---- raw requests ---- */
+
+/* A register or a bit. */
+static bool json_take_value(const json_t *value, struct gw_json_raw *ret)
+{
+        json_int_t i = json_is_boolean(value) ? json_is_true(value) : json_integer_value(value);
+
+        if (ret->n_values == ARRAY_SIZE(ret->values) || i < INT16_MIN || i > UINT16_MAX ||
+            !(json_is_boolean(value) || json_is_integer(value)))
+                return false;
+        ret->values[ret->n_values++] = (uint16_t)i; /* −1 is 0xFFFF */
+        return true;
+}
+
+static bool json_take_values(const json_t *one, const json_t *many, struct gw_json_raw *ret)
+{
+        if (one && many)
+                return false;
+        if (one)
+                return json_take_value(one, ret);
+        if (many && !json_is_array(many))
+                return false;
+        for (size_t i = 0; i < json_array_size(many); i++) {
+                if (!json_take_value(json_array_get(many, i), ret))
+                        return false;
+        }
+        return true;
+}
+
+static int raw_error(struct gw_json_raw *ret, const char *text)
+{
+        (void)snprintf(ret->error, sizeof(ret->error), "unreadable: %.80s", text);
+        return -EINVAL;
+}
+
+int gw_json_parse_raw(const char *text, size_t n, struct gw_json_raw *ret)
+{
+        CLEANUP(json_free)
+        json_t *j = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
+        const char *bytes = NULL, *data = NULL;
+        json_t *id = NULL, *value = NULL, *values = NULL;
+        json_int_t numbers[8] = { -1, -1, -1, -1, -1, -1, -1, -1 };
+        json_error_t error;
+
+        *ret = (struct gw_json_raw){ .bytes = NULL };
+        if (!j)
+                return raw_error(ret, "it is no JSON object");
+        if (json_unpack_ex(j, &error, JSON_STRICT, "{s?s,s?s,s?o,s?o,s?o,s?I,s?I,s?I,s?I,s?I,s?I,s?I,s?I}",
+                           "bytes", &bytes, "data", &data, "id", &id, "value", &value, "values", &values,
+                           "unit", &numbers[0], "function", &numbers[1], "address", &numbers[2], "count",
+                           &numbers[3], "write_address", &numbers[4], "and_mask", &numbers[5], "or_mask",
+                           &numbers[6], "timeout_ms", &numbers[7]) < 0)
+                return raw_error(ret, error.text);
+        if (!json_take_values(value, values, ret))
+                return raw_error(ret, "value must be a register or a bit, or values a list of them");
+        ret->unit = numbers[0];
+        ret->function = numbers[1];
+        ret->address = numbers[2];
+        ret->count = numbers[3];
+        ret->write_address = numbers[4];
+        ret->and_mask = numbers[5];
+        ret->or_mask = numbers[6];
+        ret->timeout_ms = numbers[7];
+        ret->bytes = bytes ? strdup(bytes) : NULL;
+        ret->data = data ? strdup(data) : NULL;
+        ret->id = id ? json_dumps(id, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+        if ((bytes && !ret->bytes) || (data && !ret->data) || (id && !ret->id)) {
+                gw_json_raw_done(ret);
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+void gw_json_raw_done(struct gw_json_raw *r)
+{
+        free(r->bytes);
+        free(r->data);
+        free(r->id);
+        r->bytes = r->data = r->id = NULL;
 }
 
 void gw_json_result(const struct gw_json_result *r, struct buf *out)

@@ -26,6 +26,24 @@ bool gw_json_is_object(const char *text, size_t n);
 MUST_CHECK int gw_json_parse_command(const char *text, size_t n, struct gw_json_command *ret);
 void gw_json_command_done(struct gw_json_command *c);
 
+/*
+ * A raw request: {"bytes": "0A 03 0000 0002"}, or {"unit", "function"} and what the function needs. Numbers
+ * that are not given are −1. Texts are owned by the caller of gw_json_raw_done().
+ */
+struct gw_json_raw {
+        char *bytes; /* hexadecimal; or NULL */
+        char *data;  /* the same, behind the function code */
+        char *id;    /* "id" as JSON, or NULL */
+        int64_t unit, function, address, count, write_address, and_mask, or_mask, timeout_ms;
+        uint16_t values[PDU_WRITE_BITS_MAX]; /* of "value", a number or a truth, or "values" */
+        size_t n_values;
+        char error[96]; /* what is wrong, after −EINVAL */
+};
+
+/* 0; −EINVAL with ret->error; −ENOMEM. */
+MUST_CHECK int gw_json_parse_raw(const char *text, size_t n, struct gw_json_raw *ret);
+void gw_json_raw_done(struct gw_json_raw *r);
+
 /* What became of a command. Texts ending in _json are JSON already, NULL stands for null. */
 struct gw_json_result {
         bool ok;

@@ -82,13 +82,16 @@ static int map_add_device(struct gw_target **map, struct gw_device *d)
 
 static int gw_map_build(struct conf *conf, struct gw_bus *buses, struct gw_target **map)
 {
-        for (size_t b = 0; b < conf->n_buses; b++) {
-                for (size_t d = 0; d < conf->buses[b].n_devices; d++) {
-                        int r = map_add_device(map, &buses[b].devices[d]);
+        for (uint32_t b = 0; b < conf->n_buses; b++) {
+                int r = 0;
 
-                        if (r < 0)
-                                return r;
-                }
+                if (conf->buses[b].raw)
+                        r = map_add(map, conf->buses[b].raw_topic,
+                                    &(struct gw_target){ .kind = GW_TARGET_RAW, .bus = b });
+                for (size_t d = 0; d < conf->buses[b].n_devices && r == 0; d++)
+                        r = map_add_device(map, &buses[b].devices[d]);
+                if (r < 0)
+                        return r;
         }
         for (size_t i = 0; i < conf->n_points; i++) {
                 int r = map_add_read_only(map, conf->points[i]);

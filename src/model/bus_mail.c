@@ -60,6 +60,43 @@ int bus_result_new(const struct bus_command *command, enum bus_outcome outcome, 
         return 0;
 }
 
+int bus_raw_new(struct bus_raw **ret)
+{
+        struct bus_raw *raw = bus_mail_new(sizeof(*raw), BUS_MAIL_RAW, 0);
+
+        if (!raw)
+                return -ENOMEM;
+        *ret = raw;
+        return 0;
+}
+
+int bus_raw_result_new(const struct bus_raw *raw, enum bus_outcome outcome, struct bus_raw_result **ret)
+{
+        struct bus_raw_result *result = bus_mail_new(sizeof(*result), BUS_MAIL_RAW_RESULT, 0);
+
+        if (!result)
+                return -ENOMEM;
+        result->id = raw->id;
+        result->raw_class = raw->raw_class;
+        result->outcome = outcome;
+        result->unit = raw->unit;
+        result->request = raw->pdu;
+        *ret = result;
+        return 0;
+}
+
+int bus_regs_new(uint32_t key, size_t n_regs, struct bus_regs **ret)
+{
+        struct bus_regs *regs =
+                bus_mail_new(sizeof(*regs) + n_regs * sizeof(regs->regs[0]), BUS_MAIL_REGS, key);
+
+        if (!regs)
+                return -ENOMEM;
+        regs->n_regs = n_regs;
+        *ret = regs;
+        return 0;
+}
+
 int bus_samples_new(uint32_t block, size_t n_samples, size_t text_bytes, struct bus_samples **ret,
                     char **ret_text)
 {

@@ -99,6 +99,10 @@ static int fake_answer(struct fake_unit *u, const struct pdu *request, struct po
         case FAKE_SILENT: return PORT_TIMEOUT;
         case FAKE_BROKEN: reply->counts.n_crc = 1; return PORT_BROKEN;
         case FAKE_REFUSES: reply->exception = u->exception; return PORT_EXCEPTION;
+        case FAKE_DEAF:
+                if (request->bytes[0] > 23)
+                        return PORT_TIMEOUT;
+                break;
         }
         if (!fake_has(u, get_be16(request->bytes + 1), count)) {
                 reply->exception = PDU_EXC_ADDRESS;

@@ -20,6 +20,7 @@ enum fake_device {
         FAKE_SILENT,
         FAKE_BROKEN,
         FAKE_REFUSES, /* with `exception` */
+        FAKE_DEAF,    /* to functions that it does not know, above 23 */
 };
 
 struct fake_unit {

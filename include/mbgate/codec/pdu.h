@@ -19,6 +19,8 @@
 #define PDU_WRITE_REGS_MAX 123
 #define PDU_WRITE_BITS_MAX 1968
 #define PDU_EXCEPTION_FLAG 0x80
+#define PDU_FUNCTION_MAX   127
+#define PDU_SPANS_MAX      2
 
 enum pdu_function {
         PDU_READ_COILS = 1,
@@ -29,7 +31,9 @@ enum pdu_function {
         PDU_WRITE_REGISTER = 6,
         PDU_WRITE_COILS = 15,
         PDU_WRITE_REGISTERS = 16,
+        PDU_REPORT_SERVER_ID = 17,
         PDU_MASK_WRITE = 22,
+        PDU_READ_WRITE_REGISTERS = 23,
 };
 
 /* Exception codes (Modbus 1.1b3 §7). */
@@ -76,6 +80,27 @@ size_t pdu_reply_bytes(const struct pdu *request);
  */
 MUST_CHECK int pdu_read_reply(const struct pdu *request, const struct pdu *reply, uint16_t *regs,
                               size_t n_regs);
+
+/*
+ * The exception with which any server has to refuse a request as it stands: PDU_EXC_FUNCTION (no function
+ * code), PDU_EXC_VALUE (its length, a count or a coil's value is wrong), PDU_EXC_ADDRESS (it goes beyond
+ * 65535). 0: there is nothing to say against it; functions of unknown form are never refused.
+ */
+unsigned pdu_check_request(const struct pdu *request);
+
+/* Registers or bits that a request names. */
+struct pdu_span {
+        enum pdu_function area; /* the one of 1..4 that reads them */
+        uint16_t address;
+        uint16_t count;
+        bool is_write;
+};
+
+/* What a request that has passed pdu_check_request() touches: how many spans; 0: it names nothing. */
+unsigned pdu_spans(const struct pdu *request, struct pdu_span ret[PDU_SPANS_MAX]);
+
+/* The reply to a request of functions 1..4 that has passed pdu_check_request(); of bits 0 and not 0. */
+void pdu_read_answer(const struct pdu *request, const uint16_t *regs, struct pdu *ret_reply);
 
 /*
  * Bytes of a *request* PDU whose first `n` bytes are known: the whole length; 0 when more must be known;

@@ -148,4 +148,17 @@ enum rtu_echo rtu_echo_learn(enum rtu_echo known, const struct rtu_matcher *m, e
 int mbap_match(uint16_t tid, uint8_t unit, const struct pdu *request, const uint8_t *bytes, size_t n_bytes,
                enum rtu_match *ret_match, struct pdu *ret_reply);
 
+#define MBAP_ADU_MAX_BYTES (MBAP_BYTES + PDU_MAX_BYTES)
+
+/*
+ * For servers: the request at the start of `bytes`. Bytes to consume (> 0), and all of *ret_… filled; 0: more
+ * are needed, never more than MBAP_ADU_MAX_BYTES in all; −EBADMSG: not Modbus TCP, close the connection.
+ */
+int mbap_request(const uint8_t *bytes, size_t n_bytes, uint16_t *ret_tid, uint8_t *ret_unit,
+                 struct pdu *ret_request);
+
+/* Frames a PDU; returns the number of bytes, n_pdu + 7. */
+size_t mbap_frame(uint16_t tid, uint8_t unit, const uint8_t *pdu, size_t n_pdu,
+                  uint8_t ret_adu[MBAP_ADU_MAX_BYTES]);
+
 #endif

@@ -19,6 +19,7 @@
 #include "mbgate/codec/rtu.h"
 #include "mbgate/codec/value.h"
 #include "mbgate/config/conf_link.h"
+#include "mbgate/config/conf_share.h"
 
 enum conf_area {
         CONF_HOLDING,
@@ -145,6 +146,10 @@ struct conf_bus {
         uint32_t broadcast_delay_ms;
         uint32_t connect_timeout_ms; /* TCP kinds */
         uint32_t stats_interval_s;   /* of its counters' topic; 0: never */
+        bool raw;                    /* requests of any kind are taken at … */
+        char *raw_topic;             /* <bus topic>/raw/set; "" without raw */
+        char *raw_result_topic;
+        struct conf_share share;
         struct conf_device *devices;
         size_t n_devices;
 };

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "mbgate/base/mailbox.h"
+#include "mbgate/codec/pdu.h"
 #include "mbgate/codec/value.h"
 #include "mbgate/model/sample.h"
 #include "mbgate/model/stats.h"
@@ -25,15 +26,19 @@ enum bus_mail_kind {
         /* down */
         BUS_MAIL_COMMAND = 1, /* struct bus_command */
         BUS_MAIL_RECONF,      /* struct bus_reconf */
+        BUS_MAIL_RAW,         /* struct bus_raw */
         /* up */
-        BUS_MAIL_SAMPLES = 16, /* struct bus_samples; key: block + 1 */
-        BUS_MAIL_RESULT,       /* struct bus_result; key 0 */
-        BUS_MAIL_DEVICE,       /* struct bus_device_state; key: BUS_KEY_DEVICE + device */
-        BUS_MAIL_PORT,         /* struct bus_port_state; key: BUS_KEY_PORT */
-        BUS_MAIL_STATS,        /* struct bus_stats_mail; key: BUS_KEY_STATS */
-        BUS_MAIL_REPORT,       /* struct bus_report; key: BUS_KEY_REPORT + device */
+        BUS_MAIL_SAMPLES = 16,    /* struct bus_samples; key: block + 1 */
+        BUS_MAIL_RESULT,          /* struct bus_result; key 0 */
+        BUS_MAIL_DEVICE,          /* struct bus_device_state; key: BUS_KEY_DEVICE + device */
+        BUS_MAIL_PORT,            /* struct bus_port_state; key: BUS_KEY_PORT */
+        BUS_MAIL_STATS,           /* struct bus_stats_mail; key: BUS_KEY_STATS */
+        BUS_MAIL_REPORT,          /* struct bus_report; key: BUS_KEY_REPORT + device */
+        BUS_MAIL_RAW_RESULT = 32, /* struct bus_raw_result; key 0 */
+        BUS_MAIL_REGS,            /* struct bus_regs; key: BUS_KEY_REGS + its first point + 1, or 0 */
 };
 
+#define BUS_KEY_REGS   UINT32_C(0x10000000)
 #define BUS_KEY_DEVICE UINT32_C(0x40000000)
 #define BUS_KEY_REPORT UINT32_C(0x60000000)
 #define BUS_KEY_PORT   UINT32_C(0x80000000)
@@ -41,6 +46,12 @@ enum bus_mail_kind {
 
 /* Commands that may wait for one bus; the next is refused with a result that says so. */
 #define BUS_COMMANDS_MAX 64
+
+/* The same for raw requests of both kinds. */
+#define BUS_RAWS_MAX 64
+
+/* Mail that waits for a worker. */
+#define BUS_BOX_MAX (BUS_COMMANDS_MAX + BUS_RAWS_MAX)
 
 enum bus_command_op {
         BUS_OP_WRITE,
@@ -59,6 +70,23 @@ struct bus_command {
         uint16_t n_regs;
         uint16_t regs[VALUE_REGS_MAX]; /* host order */
         uint16_t mask[VALUE_REGS_MAX]; /* all ones, or the bits to change (then the worker reads first) */
+};
+
+/* Whose a raw request is: the result goes there, and its turn is by that. */
+enum bus_raw_class {
+        BUS_RAW_COMMAND, /* the gateway's: as urgent as a write, and sent to units that are offline too */
+        BUS_RAW_SHARED,  /* another master's: its own share of the line */
+};
+
+/* A request as it goes to the line, of any function, to any unit. It names no point: no generation. */
+struct bus_raw {
+        struct mail mail;
+        uint64_t id;
+        enum bus_raw_class raw_class;
+        uint8_t unit;
+        struct pdu pdu;
+        uint64_t posted_us, deadline_us; /* as of a command; deadline 0: none */
+        uint32_t timeout_ms;             /* response time-out of a unit that is no device of the bus */
 };
 
 struct bus_reconf {
@@ -88,6 +116,31 @@ struct bus_result {
         uint8_t exception;
         uint64_t began_us; /* first byte of the write on the wire; 0: never sent */
         uint64_t done_us;
+};
+
+struct bus_raw_result {
+        struct mail mail;
+        uint64_t id;
+        enum bus_raw_class raw_class;
+        enum bus_outcome outcome;
+        uint8_t exception;
+        uint8_t unit;
+        struct pdu request, reply; /* reply: with BUS_RESULT_OK; empty after a broadcast */
+        uint64_t began_us, done_us;
+};
+
+/*
+ * Registers or bits that a poll of a shared bus brought, as they were on the line, for who asks for them
+ * later. n_regs 0: what is known of the unit is no longer true, it was written to.
+ */
+struct bus_regs {
+        struct mail mail;
+        uint8_t unit;
+        enum pdu_function area; /* the one of 1..4 that reads them */
+        uint16_t address;
+        size_t n_regs;
+        uint64_t done_us;
+        uint16_t regs[]; /* bits: 0 or 1 */
 };
 
 struct bus_samples {
@@ -146,6 +199,10 @@ struct bus_stats_mail {
 MUST_CHECK int bus_command_new(struct bus_command **ret);
 MUST_CHECK int bus_result_new(const struct bus_command *command, enum bus_outcome outcome,
                               struct bus_result **ret);
+MUST_CHECK int bus_raw_new(struct bus_raw **ret);
+MUST_CHECK int bus_raw_result_new(const struct bus_raw *raw, enum bus_outcome outcome,
+                                  struct bus_raw_result **ret);
+MUST_CHECK int bus_regs_new(uint32_t key, size_t n_regs, struct bus_regs **ret);
 MUST_CHECK int bus_samples_new(uint32_t block, size_t n_samples, size_t text_bytes, struct bus_samples **ret,
                                char **ret_text);
 MUST_CHECK int bus_device_state_new(uint32_t device, struct bus_device_state **ret);

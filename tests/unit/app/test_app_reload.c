@@ -351,7 +351,7 @@ static void test_a_worker_that_cannot_be_told_begins_anew(void **state)
         (void)state;
         rig_reload(r, BUSES(BUS("a", "1", "baud = 19200;", P1)));
         waiting = bus_at(r, 0); /* its box is not emptied */
-        for (unsigned i = 0; i < BUS_COMMANDS_MAX; i++)
+        for (unsigned i = 0; i < BUS_BOX_MAX; i++)
                 rig_reload(r, BUSES(BUS("a", "1", "baud = 19200;", P1)));
         assert_ptr_equal(bus_at(r, 0), waiting);
         assert_int_equal(n_anew, 0);

@@ -136,6 +136,7 @@ static void line_step(struct line *l, uint64_t until_us, bool commands)
                 break;
         case SCHEDULE_POLL: line_poll(l, c.index); break;
         case SCHEDULE_PROBE: line_probe(l, (uint32_t)c.index); break;
+        case SCHEDULE_SHARED: fail_msg("nobody else has asked"); break;
         }
 }
 

@@ -232,13 +232,116 @@ static void test_tcp(void **state)
         assert_int_equal(match, RTU_MATCH_MORE);
 }
 
+static unsigned check(const uint8_t *bytes, size_t n)
+{
+        struct pdu pdu = { .n_bytes = n };
+
+        memcpy(pdu.bytes, bytes, n);
+        return pdu_check_request(&pdu);
+}
+
+/* What a server has to refuse, by function; each good one, and its neighbours across the border. */
+static void test_check_request(void **state)
+{
+        static const struct {
+                uint8_t bytes[16];
+                size_t n;
+                unsigned exception;
+        } cases[] = {
+                { { 0 }, 0, PDU_EXC_FUNCTION },
+                { { 0 }, 1, PDU_EXC_FUNCTION },
+                { { 0x83, 2 }, 2, PDU_EXC_FUNCTION },
+                { { 3, 0, 0, 0, 125 }, 5, 0 },
+                { { 3, 0, 0, 0, 126 }, 5, PDU_EXC_VALUE },
+                { { 3, 0, 0, 0, 0 }, 5, PDU_EXC_VALUE },
+                { { 3, 0, 0, 0 }, 4, PDU_EXC_VALUE },
+                { { 3, 0, 0, 0, 1, 0 }, 6, PDU_EXC_VALUE },
+                { { 3, 0xFF, 0xFF, 0, 1 }, 5, 0 },
+                { { 4, 0xFF, 0xFF, 0, 2 }, 5, PDU_EXC_ADDRESS },
+                { { 1, 0, 0, 0x07, 0xD0 }, 5, 0 },
+                { { 2, 0, 0, 0x07, 0xD1 }, 5, PDU_EXC_VALUE },
+                { { 5, 0, 0, 0xFF, 0 }, 5, 0 },
+                { { 5, 0, 0, 0, 0 }, 5, 0 },
+                { { 5, 0, 0, 1, 0 }, 5, PDU_EXC_VALUE },
+                { { 6, 0, 0, 1, 0 }, 5, 0 },
+                { { 15, 0, 0, 0, 9, 2, 1, 1 }, 8, 0 },
+                { { 15, 0, 0, 0, 9, 1, 1 }, 7, PDU_EXC_VALUE },
+                { { 16, 0, 0, 0, 1, 2, 0, 1 }, 8, 0 },
+                { { 16, 0, 0, 0, 2, 2, 0, 1 }, 8, PDU_EXC_VALUE },
+                { { 16, 0, 0, 0, 1, 2, 0 }, 7, PDU_EXC_VALUE },
+                { { 16, 0, 0, 0, 0, 0 }, 6, PDU_EXC_VALUE },
+                { { 16, 0xFF, 0xFF, 0, 2, 4, 0, 1, 0, 2 }, 10, PDU_EXC_ADDRESS },
+                { { 22, 0, 0, 0, 1, 0, 2 }, 7, 0 },
+                { { 22, 0, 0, 0, 1, 0 }, 6, PDU_EXC_VALUE },
+                { { 23, 0, 0, 0, 1, 0, 9, 0, 1, 2, 0, 5 }, 12, 0 },
+                { { 23, 0, 0, 0, 1, 0, 9, 0, 2, 2, 0, 5 }, 12, PDU_EXC_VALUE },
+                { { 23, 0, 0, 0, 1, 0xFF, 0xFF, 0, 2, 4, 0, 5, 0, 6 }, 14, PDU_EXC_ADDRESS },
+                { { 17 }, 1, 0 },
+                { { 17, 0 }, 2, PDU_EXC_VALUE },
+                { { 43, 14, 1, 0 }, 4, 0 }, /* of unknown form: anything goes */
+                { { 100 }, 1, 0 },
+        };
+        struct pdu pdu;
+        struct pdu_span spans[PDU_SPANS_MAX];
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                if (check(cases[i].bytes, cases[i].n) != cases[i].exception)
+                        fail_msg("case %zu", i);
+        }
+        pdu_read_request(&pdu, PDU_READ_INPUT, 7, 3);
+        assert_int_equal(pdu_spans(&pdu, spans), 1);
+        assert_true(spans[0].area == PDU_READ_INPUT && spans[0].address == 7 && spans[0].count == 3 &&
+                    !spans[0].is_write);
+        memcpy(pdu.bytes, cases[25].bytes, 12);
+        assert_int_equal(pdu_spans(&pdu, spans), 2);
+        assert_true(spans[1].address == 9 && spans[1].count == 1 && spans[1].is_write && !spans[0].is_write);
+        pdu.bytes[0] = 43;
+        assert_int_equal(pdu_spans(&pdu, spans), 0);
+}
+
+static void test_tcp_request(void **state)
+{
+        static const uint8_t good[] = { 0x12, 0x34, 0, 0, 0, 6, 17, 3, 0, 7, 0, 2 };
+        uint8_t bytes[MBAP_ADU_MAX_BYTES];
+        struct pdu request = { 0 };
+        uint16_t tid = 0;
+        uint8_t unit = 0;
+
+        (void)state;
+        for (size_t n = 0; n < sizeof(good); n++)
+                assert_int_equal(mbap_request(good, n, &tid, &unit, &request), 0);
+        assert_int_equal(mbap_request(good, sizeof(good), &tid, &unit, &request), 12);
+        assert_int_equal(tid, 0x1234);
+        assert_int_equal(unit, 17);
+        assert_int_equal(request.n_bytes, 5);
+        assert_memory_equal(request.bytes, good + 7, 5);
+        assert_int_equal(mbap_frame(tid, unit, request.bytes, request.n_bytes, bytes), 12);
+        assert_memory_equal(bytes, good, 12);
+        for (size_t at = 2; at < 5; at++) {
+                memcpy(bytes, good, sizeof(good));
+                bytes[at] = 1;
+                assert_int_equal(mbap_request(bytes, sizeof(good), &tid, &unit, &request), -EBADMSG);
+        }
+        memset(bytes, 0, sizeof(bytes));
+        bytes[5] = 254;
+        assert_int_equal(mbap_request(bytes, sizeof(bytes) - 1, &tid, &unit, &request), 0);
+        assert_int_equal(mbap_request(bytes, sizeof(bytes), &tid, &unit, &request), MBAP_ADU_MAX_BYTES);
+        assert_int_equal(request.n_bytes, PDU_MAX_BYTES);
+        bytes[5] = 255;
+        assert_int_equal(mbap_request(bytes, sizeof(bytes), &tid, &unit, &request), -EBADMSG);
+        bytes[5] = 1; /* a unit, and nothing for it */
+        assert_int_equal(mbap_request(bytes, sizeof(bytes), &tid, &unit, &request), -EBADMSG);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_requests),      cmocka_unit_test(test_largest),
                 cmocka_unit_test(test_reply_lengths), cmocka_unit_test(test_read_replies),
                 cmocka_unit_test(test_foretelling),   cmocka_unit_test(test_exception_names),
-                cmocka_unit_test(test_tcp),
+                cmocka_unit_test(test_tcp),           cmocka_unit_test(test_check_request),
+                cmocka_unit_test(test_tcp_request),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
