@@ -39,6 +39,8 @@ int worker_new(struct conf *conf, uint32_t bus, struct port *port, struct mailbo
                 r = mailbox_new(BUS_COMMANDS_MAX, &w->box);
         if (r == 0)
                 r = worker_setup(w, w->conf, bus, now_us);
+        if (r == 0 && w->bus->mode == CONF_MODE_LISTEN)
+                r = worker_listen_new(w);
         if (r < 0) {
                 worker_free(w);
                 return r;
@@ -153,9 +155,15 @@ static void rest(struct worker *w, uint64_t now_us, uint64_t wake_us)
 static void work(struct worker *w, uint64_t now_us)
 {
         uint64_t wake_us = CLOCK_NEVER_US;
-        bool ready = worker_command_ready(w, now_us, &wake_us);
-        struct schedule_choice choice = schedule_next(&w->schedule, now_us, ready);
+        struct schedule_choice choice;
+        bool ready;
 
+        if (w->listen) {
+                rest(w, now_us, worker_listen(w, now_us));
+                return;
+        }
+        ready = worker_command_ready(w, now_us, &wake_us);
+        choice = schedule_next(&w->schedule, now_us, ready);
         switch (choice.kind) {
         case SCHEDULE_COMMAND: worker_command_run(w); break;
         case SCHEDULE_POLL: worker_poll(w, choice.index); break;
@@ -247,6 +255,7 @@ struct worker *worker_free(struct worker *w)
                 mail_free(mail);
         }
         worker_setup_done(w);
+        worker_listen_free(w);
         mailbox_free(w->box);
         if (w->stop_fd >= 0)
                 (void)close(w->stop_fd);

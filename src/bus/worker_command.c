@@ -76,6 +76,10 @@ void worker_command_add(struct worker *w, struct bus_command *c)
                 command_refuse(w, c, BUS_RESULT_STOPPED);
                 return;
         }
+        if (w->listen) {
+                command_refuse(w, c, BUS_RESULT_LISTENS);
+                return;
+        }
         if (!w->is_open) {
                 command_refuse(w, c, BUS_RESULT_PORT);
                 return;

@@ -194,7 +194,7 @@ int worker_exchange(struct worker *w, uint32_t device, const struct pdu *pdu, ui
         uint64_t start_us = clock_monotonic_us(), busy_us;
         int r, drained = 0;
 
-        if (worker_block_begin(w, start_us + takes_us)) {
+        if (w->listen || worker_block_begin(w, start_us + takes_us)) {
                 *ret_reply = (struct port_reply){ 0 };
                 return PORT_CANCELLED;
         }
