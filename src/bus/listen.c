@@ -28,6 +28,10 @@ void listen_init(struct listen *l, uint32_t t35_us, uint64_t reply_us)
         l->t35_us = t35_us;
         l->reply_us = reply_us;
         l->open.request.n_bytes = 0;
+        l->open_is_broken = false;
+        l->n_owed = 0;
+        for (size_t i = 0; i < LISTEN_OWED_MAX; i++)
+                l->owed[i].request.n_bytes = 0;
         l->in_junk = false;
         l->counts = (struct listen_counts){ 0 };
 }
@@ -152,6 +156,14 @@ static bool has_known_function(const struct listen *l, size_t at)
         return l->n - at >= 2 && pdu_request_bytes(&(uint8_t){ l->window[at + 1] & 0x7Fu }, 1) >= 0;
 }
 
+/* The head of a reply that comes to nothing: the unit has answered, and owes nothing any more. */
+static void note_broken_reply(struct listen *l)
+{
+        if (!l->in_junk && l->open.request.n_bytes > 0 && has_known_function(l, l->at) &&
+            l->window[l->at] == l->open.unit && (l->window[l->at + 1] & 0x7Fu) == l->open.request.bytes[0])
+                l->open_is_broken = true;
+}
+
 /* The next whole frame; what is none is counted on the way. */
 static bool next_frame(struct listen *l, uint64_t now_us, struct frame *ret)
 {
@@ -174,6 +186,7 @@ static bool next_frame(struct listen *l, uint64_t now_us, struct frame *ret)
                         sight = SIGHT_PENDING;
                 if (sight == SIGHT_PENDING && !is_silent && !has_frame_behind(l, l->at))
                         return false;
+                note_broken_reply(l);
                 give_up_byte(l, has_known_function(l, l->at));
         }
         return false;
@@ -209,9 +222,42 @@ static void take_pdu(const struct listen *l, const struct frame *f, struct pdu *
         memcpy(ret->bytes, l->window + f->at + 1, ret->n_bytes);
 }
 
+/* A late answer to the request that is given up may still come. */
+static void owe(struct listen *l)
+{
+        struct listen_owed *o;
+
+        if (l->open_is_broken)
+                return;
+        o = &l->owed[l->n_owed++ % LISTEN_OWED_MAX];
+        o->unit = l->open.unit;
+        o->request = l->open.request;
+        o->until_us = l->open.asked_to_us + l->reply_us;
+}
+
+static bool is_same(const struct pdu *a, const struct pdu *b)
+{
+        return a->n_bytes == b->n_bytes && memcmp(a->bytes, b->bytes, a->n_bytes) == 0;
+}
+
+/* Whether the reply would do as well for another request that is still owed one. */
+static bool is_doubtful(const struct listen *l, const struct listen_pair *pair)
+{
+        for (size_t i = 0; i < LISTEN_OWED_MAX; i++) {
+                const struct listen_owed *o = &l->owed[i];
+
+                if (o->request.n_bytes > 0 && o->unit == pair->unit && pair->done_us <= o->until_us &&
+                    !is_same(&o->request, &pair->request) &&
+                    pdu_is_reply(&o->request, pair->reply.bytes, pair->reply.n_bytes))
+                        return true;
+        }
+        return false;
+}
+
 static enum listen_kind close_open(struct listen *l, struct listen_pair *ret)
 {
         l->counts.n_unanswered++;
+        owe(l);
         *ret = l->open;
         ret->kind = LISTEN_SILENCE;
         l->open.request.n_bytes = 0;
@@ -226,14 +272,17 @@ static enum listen_kind take_answer(struct listen *l, const struct frame *f, str
         ret->n_bytes += f->n;
         ret->kind = pdu_is_exception(&ret->request, ret->reply.bytes, ret->reply.n_bytes) ? LISTEN_EXCEPTION
                                                                                           : LISTEN_REPLY;
+        ret->is_doubtful = ret->kind == LISTEN_REPLY && is_doubtful(l, ret);
         l->open.request.n_bytes = 0;
         l->counts.n_pairs++;
+        l->counts.n_doubtful += ret->is_doubtful;
         return ret->kind;
 }
 
 static void fill_request(const struct listen *l, const struct frame *f, struct listen_pair *ret)
 {
         ret->kind = LISTEN_NONE;
+        ret->is_doubtful = false;
         ret->unit = l->window[f->at];
         take_pdu(l, f, &ret->request);
         ret->reply.n_bytes = 0;
@@ -271,6 +320,7 @@ static enum listen_kind take_request(struct listen *l, const struct frame *f, st
         if (was_open)
                 (void)close_open(l, ret);
         fill_request(l, f, &l->open);
+        l->open_is_broken = false;
         return was_open ? LISTEN_SILENCE : LISTEN_NONE;
 }
 

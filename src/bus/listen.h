@@ -16,6 +16,10 @@
  * Request and reply of one frame look alike for functions 5, 6 and 22 (equal), 15 and 16 (the reply is the
  * head), and reads of 17 to 24 bits (8 bytes each): whatever fits the request that waits is its reply, but a
  * read that repeats the request to the byte is a repeated request.
+ *
+ * RTU has no transaction number: when a master goes on to other registers of a unit that has not answered
+ * yet, a reply of the right length may be the late one. Such a pair is marked as doubtful until the time in
+ * which a reply can come is over.
  */
 #ifndef MBGATE_BUS_LISTEN_H
 #define MBGATE_BUS_LISTEN_H
@@ -41,6 +45,7 @@ enum listen_kind {
 };
 
 struct listen_pair {
+        bool is_doubtful; /* LISTEN_REPLY: it may as well answer a request before, to another address */
         enum listen_kind kind;
         uint8_t unit;
         struct pdu request;             /* n_bytes 0: an orphan's */
@@ -56,8 +61,18 @@ struct listen_counts {
         uint64_t n_unanswered;
         uint64_t n_broadcasts;
         uint64_t n_orphans;
+        uint64_t n_doubtful;   /* among the pairs */
         uint64_t n_broken;     /* frames of a known shape that were given up: a wrong CRC, or cut off */
         uint64_t n_junk_bytes; /* in no frame; those of broken ones included */
+};
+
+/* Requests that were not answered, while a late answer may still come. */
+#define LISTEN_OWED_MAX 16
+
+struct listen_owed {
+        uint8_t unit;
+        struct pdu request; /* n_bytes 0: none */
+        uint64_t until_us;
 };
 
 struct listen {
@@ -67,9 +82,12 @@ struct listen {
         uint64_t last_us;                    /* of all bytes */
         uint64_t before_us;                  /* of the byte before window[0]; 0: none */
         uint32_t t35_us;
-        uint64_t reply_us;       /* a reply comes within this time, or never */
-        struct listen_pair open; /* the request that waits; request.n_bytes 0: none does */
-        bool in_junk;            /* the bytes before `at` were in no frame */
+        uint64_t reply_us;                        /* a reply comes within this time, or never */
+        struct listen_pair open;                  /* the request that waits; request.n_bytes 0: none does */
+        bool open_is_broken;                      /* a broken reply to it has come: nothing is owed */
+        struct listen_owed owed[LISTEN_OWED_MAX]; /* a ring */
+        size_t n_owed;
+        bool in_junk; /* the bytes before `at` were in no frame */
         struct listen_counts counts;
 };
 

@@ -16,6 +16,9 @@
 #define LOOK_US      USEC_PER_SEC
 #define REPLY_US     USEC_PER_SEC /* of a bus without devices */
 
+/* A device is offline when its last three requests were not answered, and it was not heard for so long. */
+#define SILENT_US (2 * USEC_PER_SEC)
+
 /* A device that nobody asks is offline after so many of its longest intervals, and at least this long. */
 #define UNASKED_INTERVALS 3
 #define UNASKED_MIN_US    (10 * USEC_PER_SEC)
@@ -67,16 +70,13 @@ static void heard(struct worker *w, uint32_t device, uint64_t now_us)
         worker_post_device(w, device);
 }
 
-static void missed(struct worker *w, uint32_t device, uint64_t now_us)
+/* Not our request, so one that is lost means little: look_at_devices() decides. */
+static void missed(struct worker *w, uint32_t device)
 {
-        struct worker_device *d = &w->devices[device];
-        struct log_fields fields = { .bus = w->bus->name, .device = d->conf->name };
+        struct health *h = &w->devices[device].health;
 
-        if (!health_failed(&d->health, now_us))
-                return;
-        log_warn(&fields, "bus %s: unit %u: does not answer the master", w->bus->name,
-                 (unsigned)d->conf->unit_id);
-        worker_post_device(w, device);
+        h->n_failures++;
+        h->n_lost++;
 }
 
 static bool area_of(uint8_t function, enum conf_area *ret)
@@ -140,12 +140,12 @@ static void take_device(struct worker *w, uint32_t device, const struct listen_p
         d->stats.n_exceptions += pair->kind == LISTEN_EXCEPTION;
         d->stats.n_timeouts += pair->kind == LISTEN_SILENCE;
         if (pair->kind == LISTEN_SILENCE || is_gateway) {
-                missed(w, device, now_us);
+                missed(w, device);
                 return;
         }
         histogram_add(&d->health.round_trip, pair->done_us - pair->asked_to_us);
         heard(w, device, now_us);
-        if (pair->kind == LISTEN_REPLY)
+        if (pair->kind == LISTEN_REPLY && !pair->is_doubtful)
                 post_values(w, device, pair);
 }
 
@@ -165,6 +165,7 @@ static void count(struct worker *w, const struct listen_pair *pair)
         switch (pair->kind) {
         case LISTEN_REPLY:
                 s->n_ok++;
+                s->n_foreign += pair->is_doubtful;
                 histogram_add(&w->round_trip, pair->done_us - pair->asked_to_us);
                 break;
         case LISTEN_EXCEPTION:
@@ -221,8 +222,18 @@ static uint64_t longest_interval_us(const struct conf_device *d)
         return ms * USEC_PER_MSEC;
 }
 
-/* Values that nobody asks for any more grow old, and that must be seen. */
-static void look_for_unasked(struct worker *w, uint64_t now_us)
+static void went(struct worker *w, uint32_t device, uint64_t now_us)
+{
+        struct health *h = &w->devices[device].health;
+
+        h->status = DEVICE_OFFLINE;
+        h->since_us = now_us;
+        h->n_lost = h->n_failures;
+        worker_post_device(w, device);
+}
+
+/* Who does not answer the master is gone; and values that nobody asks for any more grow old. */
+static void look_at_devices(struct worker *w, uint64_t now_us)
 {
         for (uint32_t i = 0; i < w->n_devices; i++) {
                 struct worker_device *d = &w->devices[i];
@@ -231,13 +242,17 @@ static void look_for_unasked(struct worker *w, uint64_t now_us)
                         MBGATE_MAX(UNASKED_INTERVALS * longest_interval_us(d->conf), UNASKED_MIN_US);
                 uint64_t last_us = MBGATE_MAX(d->heard_us, w->listen->opened_us);
 
-                if (d->health.status == DEVICE_OFFLINE || now_us < last_us + limit_us)
+                if (d->health.status == DEVICE_OFFLINE)
                         continue;
-                d->health.status = DEVICE_OFFLINE;
-                d->health.since_us = now_us;
-                log_warn(&fields, "bus %s: unit %u: nobody has asked it for %llu s", w->bus->name,
-                         (unsigned)d->conf->unit_id, (unsigned long long)(limit_us / USEC_PER_SEC));
-                worker_post_device(w, i);
+                if (d->health.n_failures >= HEALTH_FAILURES_MAX && now_us >= last_us + SILENT_US) {
+                        log_warn(&fields, "bus %s: unit %u: does not answer the master", w->bus->name,
+                                 (unsigned)d->conf->unit_id);
+                        went(w, i, now_us);
+                } else if (now_us >= last_us + limit_us) {
+                        log_warn(&fields, "bus %s: unit %u: nobody has asked it for %llu s", w->bus->name,
+                                 (unsigned)d->conf->unit_id, (unsigned long long)(limit_us / USEC_PER_SEC));
+                        went(w, i, now_us);
+                }
         }
 }
 
@@ -247,7 +262,7 @@ uint64_t worker_listen(struct worker *w, uint64_t now_us)
 
         take(w, now_us);
         if (now_us >= l->next_look_us) {
-                look_for_unasked(w, now_us);
+                look_at_devices(w, now_us);
                 l->next_look_us = now_us + LOOK_US;
         }
         return MBGATE_MIN(l->next_look_us, listen_wake_us(&l->listen));

@@ -207,6 +207,51 @@ static void test_a_reply_of_another_length_is_none(void **state)
         assert_string_equal(t.heard, "OR");
 }
 
+static void test_a_late_reply_does_not_pass_for_the_next(void **state)
+{
+        struct line t;
+
+        (void)state;
+        line_init(&t);
+        ask(&t, 9, 3, 1);
+        ask(&t, 9, 0, 1); /* the master has not waited long enough */
+        answer(&t, 9, 1); /* of register 3, or 0? */
+        ask(&t, 9, 1, 2); /* of another length: no doubt */
+        answer(&t, 9, 2);
+        ask(&t, 9, 3, 1); /* the same as was not answered: whichever it is, it is right */
+        answer(&t, 9, 1);
+        ask(&t, 8, 0, 1); /* another unit: no doubt */
+        answer(&t, 8, 1);
+        assert_string_equal(t.heard, "SRRRR");
+        assert_true(t.pairs[1].is_doubtful);
+        assert_false(t.pairs[2].is_doubtful || t.pairs[3].is_doubtful || t.pairs[4].is_doubtful);
+        wait_ms(&t, 1000); /* now it cannot come any more */
+        ask(&t, 9, 0, 1);
+        answer(&t, 9, 1);
+        assert_false(t.pairs[5].is_doubtful);
+        assert_int_equal(t.listen.counts.n_doubtful, 1);
+}
+
+static void test_a_broken_reply_has_come(void **state)
+{
+        struct pdu reply = values(PDU_READ_HOLDING, 1);
+        uint8_t frame[RTU_ADU_MAX_BYTES];
+        struct line t;
+        size_t n;
+
+        (void)state;
+        line_init(&t);
+        ask(&t, 9, 3, 1);
+        n = rtu_frame(9, reply.bytes, reply.n_bytes, frame);
+        frame[3] ^= 1;
+        wait_ms(&t, 10);
+        bytes(&t, frame, n);
+        ask(&t, 9, 0, 1);
+        answer(&t, 9, 1);
+        assert_string_equal(t.heard, "SR");
+        assert_false(t.pairs[1].is_doubtful);
+}
+
 static void test_repeated_read_that_looks_like_its_reply(void **state)
 {
         /* 20 coils at 0x0311: as a reply it would have 3 bytes of coils. */
@@ -378,6 +423,8 @@ int main(void)
                 cmocka_unit_test(test_silence),
                 cmocka_unit_test(test_a_master_that_goes_on),
                 cmocka_unit_test(test_a_reply_of_another_length_is_none),
+                cmocka_unit_test(test_a_late_reply_does_not_pass_for_the_next),
+                cmocka_unit_test(test_a_broken_reply_has_come),
                 cmocka_unit_test(test_repeated_read_that_looks_like_its_reply),
                 cmocka_unit_test(test_begins_in_the_middle),
                 cmocka_unit_test(test_a_cut_frame_does_not_hide_the_next),
