@@ -39,6 +39,8 @@ int worker_new(struct conf *conf, uint32_t bus, struct port *port, struct mailbo
                 r = mailbox_new(BUS_COMMANDS_MAX, &w->box);
         if (r == 0)
                 r = worker_setup(w, w->conf, bus, now_us);
+        if (r == 0)
+                r = worker_hint_new(w);
         if (r == 0 && w->bus->mode == CONF_MODE_LISTEN)
                 r = worker_listen_new(w);
         if (r < 0) {
@@ -100,6 +102,7 @@ static void take_reconf(struct worker *w, struct bus_reconf *m)
         }
         m->conf = w->conf; /* goes with the message */
         w->conf = conf;
+        worker_hint_opened(w, clock_monotonic_us()); /* other devices may have the numbers now */
         for (uint32_t i = 0; i < w->n_devices; i++) {
                 if (w->devices[i].health.status != DEVICE_UNKNOWN)
                         worker_post_device(w, i);
@@ -191,6 +194,7 @@ static void *worker_run(void *user)
                 now_us = clock_monotonic_us();
                 if (now_us >= w->next_stats_us)
                         worker_post_stats(w, now_us);
+                worker_hint(w, now_us);
                 if (atomic_load(&w->stop))
                         break;
                 if (w->is_open)
@@ -255,6 +259,7 @@ struct worker *worker_free(struct worker *w)
                 mail_free(mail);
         }
         worker_setup_done(w);
+        worker_hint_free(w);
         worker_listen_free(w);
         mailbox_free(w->box);
         if (w->stop_fd >= 0)

@@ -84,6 +84,7 @@ static void opened(struct worker *w)
                 w->schedule.devices[i].held_until_us = 0;
         }
         schedule_spread(&w->schedule, now_us);
+        worker_hint_opened(w, now_us);
         if (w->listen)
                 worker_listen_opened(w, now_us);
         worker_post_port(w, "");

@@ -7,6 +7,7 @@
  *   worker_exchange.c one transaction and its consequences for counters, health and hold
  *   worker_poll.c     blocks, probes, and what comes of them
  *   worker_command.c  writes and reads asked for from above
+ *   worker_hint.c     what the counters say about the line, for the log
  *   worker_listen.c   instead of all these on a bus where another master asks
  *   worker_port.c     opening, losing and finding the port
  *   worker_report.c   samples, states and counters for above
@@ -69,6 +70,7 @@ struct worker_block {
         bool is_refused; /* read slowly, and said so once */
 };
 
+struct worker_hint;
 struct worker_listen;
 
 struct worker {
@@ -102,6 +104,7 @@ struct worker {
         uint64_t lost_at_us;
         struct stat path; /* as it was when opening failed; st_ino 0: nothing there */
 
+        struct worker_hint *hint;     /* NULL on Modbus TCP */
         struct worker_listen *listen; /* with mode = "listen" only */
 
         struct bus_stats stats;
@@ -142,6 +145,12 @@ void worker_port_lost(struct worker *w, int error);
 void worker_port_works(struct worker *w);
 uint64_t worker_port_wake_us(const struct worker *w, uint64_t now_us);
 void worker_port_listen(struct worker *w);
+
+/* worker_hint.c: _new() −ENOMEM; _opened() looks at the adapter; worker_hint() is cheap and may be called often. */
+MUST_CHECK int worker_hint_new(struct worker *w);
+void worker_hint_free(struct worker *w);
+void worker_hint_opened(struct worker *w, uint64_t now_us);
+void worker_hint(struct worker *w, uint64_t now_us);
 
 /*
  * worker_listen.c, with mode = "listen" only. _new() −ENOMEM; _opened() begins anew; _receive() takes what has
