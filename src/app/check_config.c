@@ -148,6 +148,10 @@ static int print_bus(const struct conf_bus *bus, FILE *out, FILE *err)
         int r;
 
         print_line(bus, out);
+        if (bus->mode == CONF_MODE_LISTEN) {
+                (void)fprintf(out, "# bus %s: listens only; another master asks\n", bus->name);
+                return 0;
+        }
         r = demand_of_bus(bus, &cost, out, &sum, &most);
         if (r < 0)
                 return r;

@@ -11,6 +11,7 @@
 #include "check_files.h"
 #include "hash_password.h"
 #include "journal.h"
+#include "scan.h"
 
 static void print_report(const struct conf_report *report)
 {
@@ -59,6 +60,8 @@ int main(int argc, char *argv[])
         }
         if (options.hash_user)
                 return hash_password(options.hash_user, stdin, stdout, stderr);
+        if (options.scan.port)
+                return scan_run(&options.scan, stdout, stderr);
         (void)umask(077);
         if (!options.check_config)
                 app_block_signals();

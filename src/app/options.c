@@ -10,6 +10,14 @@ enum {
         OPT_TEMPLATES,
         OPT_LOG_LEVEL,
         OPT_LOG_TARGET,
+        OPT_SCAN,
+        OPT_DUMP,
+        OPT_SPEEDS,
+        OPT_FORMATS,
+        OPT_UNITS,
+        OPT_REPLY_TIMEOUT,
+        OPT_ALL_SETTINGS,
+        OPT_REGISTERS,
 };
 
 static const struct option long_options[] = {
@@ -21,33 +29,55 @@ static const struct option long_options[] = {
         { "template-dir", required_argument, NULL, OPT_TEMPLATES },
         { "log-level", required_argument, NULL, OPT_LOG_LEVEL },
         { "log-target", required_argument, NULL, OPT_LOG_TARGET },
+        { "scan", required_argument, NULL, OPT_SCAN },
+        { "dump", required_argument, NULL, OPT_DUMP },
+        { "speeds", required_argument, NULL, OPT_SPEEDS },
+        { "formats", required_argument, NULL, OPT_FORMATS },
+        { "units", required_argument, NULL, OPT_UNITS },
+        { "reply-timeout", required_argument, NULL, OPT_REPLY_TIMEOUT },
+        { "all-settings", no_argument, NULL, OPT_ALL_SETTINGS },
+        { "registers", required_argument, NULL, OPT_REGISTERS },
         { 0 },
 };
 
 static void print_help(FILE *out)
 {
-        (void)fputs("Usage: mbgated [OPTION...] [FILE]\n"
-                    "       mbgated --check-config FILE\n"
-                    "       mbgated --hash-password USER >> FILE\n"
-                    "\n"
-                    "Carries values between Modbus devices and MQTT brokers, until SIGTERM.\n"
-                    "\n"
-                    "  -c, --config FILE        the configuration; default " MBGATE_CONFIG_FILE "\n"
-                    "      --check-config FILE  print every error, or the effective configuration and the\n"
-                    "                           load of each line; exit with 0 or 78\n"
-                    "      --hash-password USER ask for a password, and print the line of the broker's\n"
-                    "                           password_file for it\n"
-                    "      --template-dir DIR   where device templates are; default\n"
-                    "                           " MBGATE_TEMPLATE_DIR "\n"
-                    "      --log-level LEVEL    error, warning, notice, info or debug; default: the\n"
-                    "                           configuration's\n"
-                    "      --log-target WHERE   auto, stderr or journal; default auto\n"
-                    "  -h, --help               this text\n"
-                    "  -V, --version            the version\n"
-                    "\n"
-                    "SIGHUP reloads the configuration; what did not change goes on undisturbed.\n"
-                    "More: mbgated(8), mbgated.conf(5)\n",
-                    out);
+        (void)fputs(
+                "Usage: mbgated [OPTION...] [FILE]\n"
+                "       mbgated --check-config FILE\n"
+                "       mbgated --hash-password USER >> FILE\n"
+                "       mbgated --scan PORT > FILE\n"
+                "       mbgated --dump PORT --units N [--speeds N] [--formats 8E1] [--registers LIST]\n"
+                "\n"
+                "Carries values between Modbus devices and MQTT brokers, until SIGTERM.\n"
+                "\n"
+                "  -c, --config FILE        the configuration; default " MBGATE_CONFIG_FILE "\n"
+                "      --check-config FILE  print every error, or the effective configuration and the\n"
+                "                           load of each line; exit with 0 or 78\n"
+                "      --hash-password USER ask for a password, and print the line of the broker's\n"
+                "                           password_file for it\n"
+                "      --template-dir DIR   where device templates are; default\n"
+                "                           " MBGATE_TEMPLATE_DIR "\n"
+                "      --log-level LEVEL    error, warning, notice, info or debug; default: the\n"
+                "                           configuration's\n"
+                "      --log-target WHERE   auto, stderr or journal; default auto\n"
+                "      --scan PORT          find speed, format and devices of a line (/dev/ttyUSB0) or a\n"
+                "                           gateway (tcp://HOST:PORT), and print a configuration for it;\n"
+                "                           nothing is ever written to a device\n"
+                "      --dump PORT          read one device and print its registers in every type and order\n"
+                "      --speeds LIST        of --scan and --dump: 9600,19200\n"
+                "      --formats LIST       the same: 8N1,8E1\n"
+                "      --units LIST         the same: 1-20,30; default: 1-247\n"
+                "      --reply-timeout MS   of each question of --scan; default 120, on TCP 1000\n"
+                "      --all-settings       go on with other speeds and formats when a device was found\n"
+                "      --registers RANGE    of --dump: holding:0-19 (the default), input:0x100-0x11F,\n"
+                "                           coil:0-63, discrete:3\n"
+                "  -h, --help               this text\n"
+                "  -V, --version            the version\n"
+                "\n"
+                "SIGHUP reloads the configuration; what did not change goes on undisturbed.\n"
+                "More: mbgated(8), mbgated.conf(5)\n",
+                out);
 }
 
 static enum options_result set_file(struct options *o, const char *file, FILE *err)
@@ -91,6 +121,57 @@ static enum options_result set_target(struct options *o, const char *text, FILE 
         return OPTIONS_WRONG;
 }
 
+static enum options_result set_scan_port(struct options *o, const char *port, bool is_dump, FILE *err)
+{
+        if (o->scan.port) {
+                (void)fprintf(err, "mbgated: --scan and --dump take one port: \"%s\" or \"%s\"\n",
+                              o->scan.port, port);
+                return OPTIONS_WRONG;
+        }
+        o->scan.port = port;
+        o->scan.is_dump = is_dump;
+        return OPTIONS_RUN;
+}
+
+static enum options_result set_scan_list(struct options *o, int key, const char *text, FILE *err)
+{
+        static const struct {
+                int key;
+                int (*set)(struct scan_options *o, const char *text);
+                const char *name, *remedy;
+        } lists[] = {
+                { OPT_SPEEDS, scan_options_speeds, "speeds", "give numbers such as 9600,19200" },
+                { OPT_FORMATS, scan_options_formats, "formats", "give 8N1, 8E1, 8O1, 8N2 and the like" },
+                { OPT_UNITS, scan_options_units, "units", "give numbers from 1 to 247 such as 1-20,30" },
+                { OPT_REPLY_TIMEOUT, scan_options_timeout, "reply-timeout", "give 5 to 10000 ms" },
+                { OPT_REGISTERS, scan_options_registers, "registers",
+                  "give a range such as holding:0-19, input:0x100, coil:0-63; at most 2000" },
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+                if (lists[i].key != key)
+                        continue;
+                if (lists[i].set(&o->scan, text) == 0)
+                        return OPTIONS_RUN;
+                (void)fprintf(err, "mbgated: --%s \"%s\": %s\n", lists[i].name, text, lists[i].remedy);
+        }
+        return OPTIONS_WRONG;
+}
+
+/* What goes together is only known at the end. */
+static enum options_result check_scan(struct options *o, FILE *err)
+{
+        const char *wrong = scan_options_wrong(&o->scan);
+
+        o->scan.template_dir = o->template_dir;
+        if (!wrong && o->scan.port && o->config_file)
+                wrong = "--scan and --dump need no configuration";
+        if (!wrong)
+                return OPTIONS_RUN;
+        (void)fprintf(err, "mbgated: %s\n", wrong);
+        return OPTIONS_WRONG;
+}
+
 static enum options_result print_version(FILE *out)
 {
         (void)fputs("mbgated " MBGATE_VERSION "\n", out);
@@ -108,8 +189,11 @@ static enum options_result take(struct options *o, int key, const char *argument
         case OPT_TEMPLATES: o->template_dir = argument; return OPTIONS_RUN;
         case OPT_LOG_LEVEL: return set_level(o, argument, err);
         case OPT_LOG_TARGET: return set_target(o, argument, err);
+        case OPT_SCAN:
+        case OPT_DUMP: return set_scan_port(o, argument, key == OPT_DUMP, err);
+        case OPT_ALL_SETTINGS: o->scan.finds_all = true; return OPTIONS_RUN;
         }
-        return OPTIONS_WRONG;
+        return set_scan_list(o, key, argument, err);
 }
 
 enum options_result options_parse(int argc, char *argv[], FILE *out, FILE *err, struct options *ret_options)
@@ -131,6 +215,8 @@ enum options_result options_parse(int argc, char *argv[], FILE *out, FILE *err, 
         }
         for (; r == OPTIONS_RUN && optind < argc; optind++)
                 r = set_file(&o, argv[optind], err);
+        if (r == OPTIONS_RUN)
+                r = check_scan(&o, err);
         if (r != OPTIONS_RUN)
                 return r;
         if (!o.config_file)

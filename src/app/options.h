@@ -8,6 +8,8 @@
 
 #include "mbgate/base/log.h"
 
+#include "scan_options.h"
+
 enum log_target {
         LOG_TARGET_AUTO, /* the journal if stderr is it */
         LOG_TARGET_STDERR,
@@ -18,8 +20,9 @@ struct options {
         const char *config_file;
         const char *template_dir; /* NULL: the installed one */
         bool check_config;
-        const char *hash_user; /* --hash-password; NULL: not asked for */
-        bool has_log_level;    /* goes before the configuration's */
+        const char *hash_user;    /* --hash-password; NULL: not asked for */
+        struct scan_options scan; /* --scan, --dump */
+        bool has_log_level;       /* goes before the configuration's */
         enum log_level log_level;
         enum log_target log_target;
 };

@@ -278,6 +278,8 @@ static int port_modbus_transact(struct port *port, const struct port_request *re
 
         if (p->fd < 0)
                 return -EBADF;
+        if (p->bus.mode == CONF_MODE_LISTEN)
+                return -EPERM;
         if (p->not_before_us > now_us) /* the turnaround delay of a broadcast: §2.4.1 */
                 r_request.silence_us =
                         MBGATE_MAX(r_request.silence_us,
@@ -306,6 +308,13 @@ static int port_modbus_drain(struct port *port, uint64_t until_us, struct rtu_co
         if (r == 0)
                 *ret_counts = counts;
         return r;
+}
+
+static int port_modbus_receive(struct port *port, uint8_t *bytes, size_t n_bytes)
+{
+        struct port_modbus *p = port_modbus(port);
+
+        return p->fd < 0 ? -EBADF : rx_receive(&p->rx, bytes, n_bytes);
 }
 
 static void port_modbus_cancel(struct port *port)
@@ -348,6 +357,7 @@ static const struct port_ops port_modbus_ops = {
         .close = port_modbus_close,
         .transact = port_modbus_transact,
         .drain = port_modbus_drain,
+        .receive = port_modbus_receive,
         .cancel = port_modbus_cancel,
         .fd = port_modbus_fd,
         .describe = port_modbus_describe,

@@ -44,9 +44,9 @@ static void counts_add(struct rtu_counts *to, const struct rtu_counts *from)
 }
 
 /* read(2): > 0 bytes, 0 nothing there, −errno lost (the end of the file is a hang-up). */
-static ssize_t rx_read(struct rx *rx, uint8_t bytes[RX_CHUNK_BYTES])
+static ssize_t rx_read(struct rx *rx, uint8_t *bytes, size_t size)
 {
-        ssize_t n = read(rx->fd, bytes, RX_CHUNK_BYTES);
+        ssize_t n = read(rx->fd, bytes, size);
 
         if (n > 0) {
                 rx->busy_us = clock_monotonic_us();
@@ -81,7 +81,7 @@ static ssize_t rx_wait(struct rx *rx, uint64_t until_us, uint8_t bytes[RX_CHUNK_
                         *ret_event = n == 0 ? RX_DEADLINE : RX_CANCEL;
                         return 0;
                 }
-                n_bytes = rx_read(rx, bytes);
+                n_bytes = rx_read(rx, bytes, RX_CHUNK_BYTES);
                 if (n_bytes != 0)
                         return n_bytes;
                 if (fds[0].revents & (POLLHUP | POLLERR | POLLNVAL))
@@ -297,4 +297,9 @@ int rx_drain(struct rx *rx, uint64_t until_us, struct rtu_counts *ret_counts)
         rx_idle_settle(rx);
         rx_report(rx, ret_counts);
         return 0;
+}
+
+int rx_receive(struct rx *rx, uint8_t *bytes, size_t n_bytes)
+{
+        return (int)rx_read(rx, bytes, n_bytes);
 }

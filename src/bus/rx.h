@@ -55,6 +55,9 @@ MUST_CHECK int rx_reply(struct rx *rx, struct rtu_matcher *matcher, uint64_t dea
 MUST_CHECK int rx_reply_mbap(struct rx *rx, uint16_t tid, const struct port_request *request,
                              uint64_t deadline_us, struct port_reply *reply);
 
+/* port_ops.receive. */
+MUST_CHECK int rx_receive(struct rx *rx, uint8_t *bytes, size_t n_bytes);
+
 /* port_ops.drain. */
 MUST_CHECK int rx_drain(struct rx *rx, uint64_t until_us, struct rtu_counts *ret_counts);
 

@@ -208,7 +208,9 @@ int serial_open(const struct conf_bus *bus, struct buf *about, int *ret_fd)
         int fd = -1;
         int r;
 
-        fd = open(bus->port, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+        /* Who only listens cannot even write by mistake. */
+        fd = open(bus->port,
+                  (bus->mode == CONF_MODE_LISTEN ? O_RDONLY : O_RDWR) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0) {
                 r = -errno;
                 if (r == -EBUSY)

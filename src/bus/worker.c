@@ -39,6 +39,10 @@ int worker_new(struct conf *conf, uint32_t bus, struct port *port, struct mailbo
                 r = mailbox_new(BUS_BOX_MAX, &w->box);
         if (r == 0)
                 r = worker_setup(w, w->conf, bus, now_us);
+        if (r == 0)
+                r = worker_hint_new(w);
+        if (r == 0 && w->bus->mode == CONF_MODE_LISTEN)
+                r = worker_listen_new(w);
         if (r < 0) {
                 worker_free(w);
                 return r;
@@ -98,6 +102,7 @@ static void take_reconf(struct worker *w, struct bus_reconf *m)
         }
         m->conf = w->conf; /* goes with the message */
         w->conf = conf;
+        worker_hint_opened(w, clock_monotonic_us()); /* other devices may have the numbers now */
         for (uint32_t i = 0; i < w->n_devices; i++) {
                 if (w->devices[i].health.status != DEVICE_UNKNOWN)
                         worker_post_device(w, i);
@@ -153,24 +158,28 @@ static void rest(struct worker *w, uint64_t now_us, uint64_t wake_us)
                 worker_port_listen(w);
 }
 
+/* Raw requests and commands take turns. */
+static void run_command(struct worker *w, bool has_command, bool has_raw)
+{
+        w->raws.was_turn = has_raw && !(has_command && w->raws.was_turn);
+        if (w->raws.was_turn)
+                worker_raw_run(w, BUS_RAW_COMMAND);
+        else
+                worker_command_run(w);
+}
+
 /* One transaction, or a rest until there is one to do. */
 static void work(struct worker *w, uint64_t now_us)
 {
         uint64_t wake_us = worker_outputs_repeat(w, now_us);
-        bool ready = worker_command_ready(w, now_us, &wake_us);
-        bool raw_ready = worker_raw_ready(w, BUS_RAW_COMMAND, now_us, &wake_us);
+        bool has_command = worker_command_ready(w, now_us, &wake_us);
+        bool has_raw = worker_raw_ready(w, BUS_RAW_COMMAND, now_us, &wake_us);
         struct schedule_choice choice;
 
         w->schedule.shared.is_ready = worker_raw_ready(w, BUS_RAW_SHARED, now_us, &wake_us);
-        choice = schedule_next(&w->schedule, now_us, ready || raw_ready);
+        choice = schedule_next(&w->schedule, now_us, has_command || has_raw);
         switch (choice.kind) {
-        case SCHEDULE_COMMAND:
-                w->raws.was_turn = raw_ready && !(ready && w->raws.was_turn);
-                if (w->raws.was_turn)
-                        worker_raw_run(w, BUS_RAW_COMMAND);
-                else
-                        worker_command_run(w);
-                break;
+        case SCHEDULE_COMMAND: run_command(w, has_command, has_raw); break;
         case SCHEDULE_SHARED: worker_raw_run(w, BUS_RAW_SHARED); break;
         case SCHEDULE_POLL: worker_poll(w, choice.index); break;
         case SCHEDULE_PROBE: worker_probe(w, (uint32_t)choice.index); break;
@@ -213,12 +222,15 @@ static void *worker_run(void *user)
                 now_us = clock_monotonic_us();
                 if (now_us >= w->next_stats_us)
                         worker_post_stats(w, now_us);
+                worker_hint(w, now_us);
                 if (atomic_load(&w->stop))
                         break;
-                if (w->is_open)
-                        work(w, now_us);
-                else
+                if (!w->is_open)
                         rest(w, now_us, worker_port_wake_us(w, now_us));
+                else if (w->listen)
+                        rest(w, now_us, worker_listen(w, now_us));
+                else
+                        work(w, now_us);
         }
         /* Closed first, so that nothing comes in behind what is answered here. */
         mailbox_close(w->box);
@@ -275,6 +287,8 @@ struct worker *worker_free(struct worker *w)
                 mail_free(mail);
         }
         worker_setup_done(w);
+        worker_hint_free(w);
+        worker_listen_free(w);
         mailbox_free(w->box);
         if (w->stop_fd >= 0)
                 (void)close(w->stop_fd);

@@ -131,6 +131,8 @@ void worker_command_add(struct worker *w, struct bus_command *c)
 {
         if (!command_fits(w, c))
                 command_refuse(w, c, BUS_RESULT_STOPPED);
+        else if (w->listen)
+                command_refuse(w, c, BUS_RESULT_LISTENS);
         else if (!w->is_open)
                 command_refuse(w, c, BUS_RESULT_PORT);
         else if (w->devices[point_of(w, c)->device->id].health.status == DEVICE_OFFLINE)

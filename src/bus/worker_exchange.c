@@ -220,7 +220,7 @@ int worker_transact(struct worker *w, const struct port_request *request, enum s
         uint64_t start_us = clock_monotonic_us(), busy_us;
         int r;
 
-        if (worker_block_begin(w, start_us + takes_us)) {
+        if (w->listen || worker_block_begin(w, start_us + takes_us)) {
                 *ret_reply = (struct port_reply){ 0 };
                 return PORT_CANCELLED;
         }

@@ -84,6 +84,9 @@ static void opened(struct worker *w)
                 w->schedule.devices[i].held_until_us = 0;
         }
         schedule_spread(&w->schedule, now_us);
+        worker_hint_opened(w, now_us);
+        if (w->listen)
+                worker_listen_opened(w, now_us);
         worker_post_port(w, "");
 }
 
@@ -157,6 +160,10 @@ void worker_port_listen(struct worker *w)
         uint64_t now_us = clock_monotonic_us();
         int r;
 
+        if (w->listen) {
+                worker_listen_receive(w);
+                return;
+        }
         if (worker_block_begin(w, now_us + SERIAL_OPEN_US))
                 return;
         r = port_drain(w->port, now_us, &counts);

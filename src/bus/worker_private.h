@@ -9,6 +9,8 @@
  *   worker_command.c  writes and reads asked for from above
  *   worker_output.c   what writes brought about: pauses, repetitions, what need not be written
  *   worker_raw.c      requests of any kind, the gateway's and other masters'
+ *   worker_hint.c     what the counters say about the line, for the log
+ *   worker_listen.c   instead of all these on a bus where another master asks
  *   worker_port.c     opening, losing and finding the port
  *   worker_report.c   samples, states and counters for above
  *   worker_setup.c    devices, plans and schedule out of a configuration, again at each reload
@@ -78,6 +80,7 @@ struct worker_device {
         struct device_stats stats;
         uint32_t turnaround_us; /* smoothed; 0: not known */
         unsigned n_measured;
+        uint64_t heard_us;   /* on a bus that listens: it answered the master; 0: never */
         uint64_t n_reported; /* stats.n_transactions when they were last posted */
 };
 
@@ -101,6 +104,9 @@ struct worker_block {
         const struct plan_block *plan;
         bool is_refused; /* read slowly, and said so once */
 };
+
+struct worker_hint;
+struct worker_listen;
 
 struct worker {
         struct conf *conf;
@@ -133,6 +139,9 @@ struct worker {
         uint64_t next_open_us;
         uint64_t lost_at_us;
         struct stat path; /* as it was when opening failed; st_ino 0: nothing there */
+
+        struct worker_hint *hint;     /* NULL on Modbus TCP */
+        struct worker_listen *listen; /* with mode = "listen" only */
 
         struct bus_stats stats;
         struct histogram round_trip;
@@ -224,6 +233,22 @@ void worker_port_lost(struct worker *w, int error);
 void worker_port_works(struct worker *w);
 uint64_t worker_port_wake_us(const struct worker *w, uint64_t now_us);
 void worker_port_listen(struct worker *w);
+
+/* worker_hint.c: _new() −ENOMEM; _opened() looks at the adapter; worker_hint() is cheap and may be called often. */
+MUST_CHECK int worker_hint_new(struct worker *w);
+void worker_hint_free(struct worker *w);
+void worker_hint_opened(struct worker *w, uint64_t now_us);
+void worker_hint(struct worker *w, uint64_t now_us);
+
+/*
+ * worker_listen.c, with mode = "listen" only. _new() −ENOMEM; _opened() begins anew; _receive() takes what has
+ * come; worker_listen() does what is due and returns when it wants to be called again.
+ */
+MUST_CHECK int worker_listen_new(struct worker *w);
+void worker_listen_free(struct worker *w);
+void worker_listen_opened(struct worker *w, uint64_t now_us);
+void worker_listen_receive(struct worker *w);
+uint64_t worker_listen(struct worker *w, uint64_t now_us);
 
 /* worker_report.c */
 void worker_post(struct worker *w, struct mail *mail);

@@ -90,7 +90,9 @@ static bool is_given_up(const struct worker *w, const struct bus_raw *raw, uint6
 
 void worker_raw_add(struct worker *w, struct bus_raw *raw)
 {
-        if (!w->is_open)
+        if (w->listen)
+                worker_raw_refuse(w, raw, BUS_RESULT_LISTENS);
+        else if (!w->is_open)
                 worker_raw_refuse(w, raw, BUS_RESULT_PORT);
         else if (w->raws.n == BUS_RAWS_MAX)
                 worker_raw_refuse(w, raw, BUS_RESULT_EXPIRED);

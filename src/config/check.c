@@ -144,6 +144,11 @@ int check_bus(struct loader *l, struct conf_bus *b)
         r = check_port(l, b);
         if (r < 0)
                 return r;
+        if (b->mode == CONF_MODE_LISTEN && b->kind == CONF_PORT_TCP)
+                source_error(&l->source, loader_own_pos(l, "mode"),
+                             "%s: mode = \"listen\" hears nothing on Modbus TCP, where each master has a "
+                             "connection of its own",
+                             PLACE(l));
         check_other_buses(l, b);
         if (!b->host)
                 b->host = l->empty;

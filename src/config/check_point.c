@@ -333,6 +333,9 @@ static void check_write(struct loader *l, struct conf_point *p)
         if (p->writable && is_read_only)
                 POINT_ERROR(l, "write", "write is true, but nobody can write %s", PLACE(l),
                             p->area == CONF_INPUT ? "input registers" : "discrete inputs");
+        if (p->writable && p->device->bus->mode == CONF_MODE_LISTEN)
+                source_warning(&l->source, loader_own_pos(l, "write"),
+                               "%s: write = true has no effect: the bus only listens", PLACE(l));
         if (is_read_only) {
                 p->write_function = 0;
                 return;

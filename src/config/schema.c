@@ -41,6 +41,9 @@
 
 static const struct schema_word log_levels[] = { { "error", 3 }, { "warning", 4 }, { "notice", 5 },
                                                  { "info", 6 },  { "debug", 7 },   { 0 } };
+static const struct schema_word modes[] = { { "poll", CONF_MODE_POLL },
+                                            { "listen", CONF_MODE_LISTEN },
+                                            { 0 } };
 static const struct schema_word directions[] = { { "auto", CONF_DIRECTION_AUTO },
                                                  { "kernel", CONF_DIRECTION_KERNEL },
                                                  { "rts", CONF_DIRECTION_RTS },
@@ -127,6 +130,11 @@ const struct schema_key schema_keys[] = {
           .help = "A serial device, best by a stable name such as /dev/serial/by-id/…; tcp://host:port for "
                   "Modbus "
                   "TCP; rtu+tcp://host:port for RTU frames in a TCP stream. Without a port, 502." },
+        { BUS, 0, "mode", WORD, MEMBER(bus, mode), .words = modes, .deflt = "\"poll\"", .change = REPLACE,
+          .help = "poll: ask the devices. listen: another master asks them, nothing is ever sent, and what "
+                  "it "
+                  "reads of the points is published; a device that is not asked for three times its longest "
+                  "interval_ms, at least 10 s, is offline." },
         { BUS, 0, "baud", INT, MEMBER(bus, baud), RANGE(300, 4000000), .deflt = "9600", .flags = SCHEMA_PACED,
           .change = REPLACE, .help = "Bits a second. Any rate that the adapter can do." },
         { BUS, 0, "format", &schema_format, MEMBER(bus, parity), .deflt = "\"8N1\"", .flags = SCHEMA_PACED,

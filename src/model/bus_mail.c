@@ -178,6 +178,7 @@ const char *bus_outcome_text(enum bus_outcome outcome)
         case BUS_RESULT_EXCEPTION: return "the device answered with an exception";
         case BUS_RESULT_TIMEOUT: return "no reply: whether it was written is not known";
         case BUS_RESULT_PORT: return "the port is not there";
+        case BUS_RESULT_LISTENS: return "the bus only listens: another master asks there";
         case BUS_RESULT_OFFLINE: return "the device does not answer";
         case BUS_RESULT_EXPIRED: return "the bus was too busy: not sent in time";
         case BUS_RESULT_STOPPED: return "the bus is being stopped or reconfigured";

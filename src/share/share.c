@@ -452,7 +452,9 @@ static unsigned exception_of(const struct bus_raw_result *result)
         case BUS_RESULT_EXPIRED: return PDU_EXC_BUSY;
         case BUS_RESULT_OK:
         case BUS_RESULT_PORT:
-        case BUS_RESULT_STOPPED: break;
+        case BUS_RESULT_STOPPED:
+        case BUS_RESULT_LISTENS:
+        case BUS_RESULT_REPLACED: break;
         }
         return PDU_EXC_GATEWAY_PATH;
 }

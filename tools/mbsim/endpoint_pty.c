@@ -19,6 +19,7 @@
 
 #include "endpoint.h"
 #include "line.h"
+#include "ptymode.h"
 #include "simclock.h"
 
 #define PTY_RETRY_NS  NS_PER_S
@@ -82,6 +83,8 @@ static void pty_master_ready(struct source *s, uint32_t events)
         n = read(s->fd, bytes, sizeof(bytes));
         if (n <= 0)
                 return;
+        if (p->endpoint.bus->exact && !ptymode_fits(p->slave_fd, &p->endpoint.bus->pace))
+                return; /* a UART makes nothing of it */
         now_ns = simclock_now_ns();
         line_receive(&p->line, bytes, (size_t)n, now_ns);
         pty_after_line(p, now_ns);

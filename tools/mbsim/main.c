@@ -54,6 +54,7 @@ static int bus_new(struct program *p, const char *name, struct simbus **ret)
         bus->random.state = o->seed ^ (uint64_t)text_hash(name, strlen(name)) << 32;
         bus->chunk = o->chunk;
         bus->strict = o->strict;
+        bus->exact = o->exact;
         bus->garble = o->garble;
         bus->log = &p->sim.log;
         p->sim.buses[p->sim.n_buses++] = bus; /* freed there, whatever comes */

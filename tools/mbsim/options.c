@@ -44,6 +44,7 @@ static const char usage_text[] =
         "      --chunk N           deliver replies N characters at a time, 14; 0: in one piece at their end\n"
         "      --speed FACTOR      everything FACTOR times as fast\n"
         "      --strict            ignore requests that begin less than t3.5 after the last byte\n"
+        "      --exact-settings    ignore a master that has set another speed or format\n"
         "      --spin US           meet last bytes by looking at the clock for the last US, 200; 0: never\n"
         "\n"
         "Faults\n"
@@ -89,6 +90,7 @@ enum option_id {
         OPTION_CHUNK,
         OPTION_SPEED,
         OPTION_STRICT,
+        OPTION_EXACT,
         OPTION_SPIN,
         OPTION_FAULT,
         OPTION_SEED,
@@ -121,6 +123,7 @@ static const struct option long_options[] = {
         { "chunk", required_argument, NULL, OPTION_CHUNK },
         { "speed", required_argument, NULL, OPTION_SPEED },
         { "strict", no_argument, NULL, OPTION_STRICT },
+        { "exact-settings", no_argument, NULL, OPTION_EXACT },
         { "spin", required_argument, NULL, OPTION_SPIN },
         { "fault", required_argument, NULL, OPTION_FAULT },
         { "seed", required_argument, NULL, OPTION_SEED },
@@ -254,6 +257,7 @@ static bool options_take_simple(int id, const char *value, struct options *o)
         case OPTION_PACE: o->pace = 1; break;
         case OPTION_NO_PACE: o->pace = 0; break;
         case OPTION_STRICT: o->strict = true; break;
+        case OPTION_EXACT: o->exact = true; break;
         case OPTION_LOG: o->log = value; break;
         case OPTION_CSV: o->csv = value; break;
         case OPTION_STATS: o->stats = value; break;

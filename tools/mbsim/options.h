@@ -37,6 +37,7 @@ struct options {
         uint64_t seed;
         bool garble;
         bool strict;
+        bool exact;
         const char *control, *log, *csv, *stats;
         double for_s; /* 0: until a signal */
 };

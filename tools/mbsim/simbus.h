@@ -21,6 +21,7 @@ struct simbus {
         uint64_t turnaround_min_ns, turnaround_max_ns; /* last character of a request to first of the reply */
         unsigned chunk; /* characters delivered at a time; 0: the whole frame */
         bool strict;    /* requests that break t3.5 are not heard */
+        bool exact;     /* nor those at another speed or format (pseudo-terminals) */
         bool garble;    /* who speaks at the same time destroys both */
         struct map *map;
         struct faults faults;

@@ -119,6 +119,11 @@ enum conf_port_kind {
         CONF_PORT_RTU_TCP, /* rtu+tcp://host:port, RTU frames in a TCP stream */
 };
 
+enum conf_mode {
+        CONF_MODE_POLL,
+        CONF_MODE_LISTEN, /* another master asks: nothing is ever sent */
+};
+
 enum conf_direction {
         CONF_DIRECTION_AUTO,
         CONF_DIRECTION_KERNEL, /* TIOCSRS485 */
@@ -134,6 +139,7 @@ struct conf_bus {
         char *port; /* as written */
         char *host; /* TCP kinds */
         uint16_t tcp_port;
+        enum conf_mode mode;
         uint32_t baud;
         char parity;       /* 'N', 'E', 'O' */
         uint8_t data_bits; /* 7 or 8; RTU needs 8 */

@@ -10,6 +10,7 @@
 #ifndef MBGATE_MODEL_PORT_H
 #define MBGATE_MODEL_PORT_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -69,6 +70,12 @@ struct port_ops {
          */
         int (*drain)(struct port *p, uint64_t until_us, struct rtu_counts *ret_counts);
 
+        /*
+         * What has come, without waiting, for a bus that listens only. Bytes, 0: nothing there, −errno: lost.
+         * NULL: this kind cannot.
+         */
+        int (*receive)(struct port *p, uint8_t *bytes, size_t n_bytes);
+
         /* For good: ends a running call soon, and all later ones at once. Safe on any thread. */
         void (*cancel)(struct port *p);
 
@@ -108,6 +115,11 @@ MUST_CHECK static inline int port_transact(struct port *p, const struct port_req
 MUST_CHECK static inline int port_drain(struct port *p, uint64_t until_us, struct rtu_counts *ret_counts)
 {
         return p->ops->drain(p, until_us, ret_counts);
+}
+
+MUST_CHECK static inline int port_receive(struct port *p, uint8_t *bytes, size_t n_bytes)
+{
+        return p->ops->receive ? p->ops->receive(p, bytes, n_bytes) : -ENOTSUP;
 }
 
 static inline void port_cancel(struct port *p)

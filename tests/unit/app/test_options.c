@@ -159,10 +159,32 @@ static void test_hash_password(void **state)
         assert_int_equal(parse("--hash-password", &o), OPTIONS_WRONG);
 }
 
+static void test_scan(void **state)
+{
+        struct options o;
+
+        (void)state;
+        assert_int_equal(parse("--scan /dev/ttyS1 --units 1-3 --template-dir t", &o), OPTIONS_RUN);
+        assert_string_equal(o.scan.port, "/dev/ttyS1");
+        assert_string_equal(o.scan.template_dir, "t");
+        assert_int_equal(o.scan.n_units, 3);
+        assert_int_equal(parse("--dump tcp://h --units 3 --registers input:1-2", &o), OPTIONS_RUN);
+        assert_true(o.scan.is_dump);
+        assert_int_equal(parse("", &o), OPTIONS_RUN);
+        assert_null(o.scan.port);
+        assert_int_equal(parse("--scan", &o), OPTIONS_WRONG);
+        assert_int_equal(parse("--scan a --dump b", &o), OPTIONS_WRONG);
+        assert_int_equal(parse("--scan a b.conf", &o), OPTIONS_WRONG);
+        assert_int_equal(parse("--units 3", &o), OPTIONS_WRONG);
+        assert_int_equal(parse("--scan a --units 300", &o), OPTIONS_WRONG);
+        assert_non_null(strstr(err_text, "300"));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_hash_password),
+                cmocka_unit_test(test_scan),
                 cmocka_unit_test(test_defaults),
                 cmocka_unit_test(test_file_by_option_or_alone),
                 cmocka_unit_test(test_log_options),
