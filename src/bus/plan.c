@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 
 #include "mbgate/bus/plan.h"
 #include "mbgate/codec/rtu.h"
+
+#include "plan_search.h"
 
 #define REQUEST_CHARS        8    /* unit, function, address, count, CRC */
 #define REPLY_OVERHEAD_CHARS 5    /* unit, function, byte count, CRC */
@@ -15,24 +16,13 @@
 /* What a reading that comes once weighs beside those that come again: hardly anything, but not nothing. */
 #define INTERVAL_ONCE_US (UINT64_C(30) * 86400 * 1000000)
 
-#define GROUP_DONE UINT_MAX
-
 /* The device's points while they are distributed. */
 struct plan_work {
         const struct conf_point **points; /* by area and address */
-        const struct conf_point **some;   /* those of the search that runs */
-        unsigned *groups;                 /* of each of points: intervals planned together, or GROUP_DONE */
+        const struct conf_point **some;   /* those of one block or search */
+        bool *is_done;                    /* of each of points */
+        size_t *blocks;                   /* what the search says of each of some */
         size_t n_points;
-};
-
-/* What one search looks at. */
-struct plan_search {
-        const struct conf_device *device;
-        const struct plan_cost *cost;
-        const struct plan_hole *holes;
-        size_t n_holes;
-        double *best; /* [n + 1] the least rate of the first i points */
-        size_t *from; /* [n + 1] where the last block of that optimum begins */
 };
 
 struct plan_cost plan_cost_of_bus(const struct conf_bus *bus)
@@ -64,26 +54,35 @@ static bool area_is_bits(enum conf_area area)
         return area == CONF_COIL || area == CONF_DISCRETE;
 }
 
-uint64_t plan_read_us(const struct plan_cost *cost, enum pdu_function function, unsigned count)
+size_t plan_read_chars(enum pdu_function function, unsigned count)
 {
         bool is_bits = function == PDU_READ_COILS || function == PDU_READ_DISCRETE;
-        size_t data_chars = is_bits ? (count + 7u) / 8u : 2u * count;
+
+        return REQUEST_CHARS + REPLY_OVERHEAD_CHARS + (is_bits ? (count + 7u) / 8u : 2u * count);
+}
+
+uint64_t plan_read_us(const struct plan_cost *cost, enum pdu_function function, unsigned count)
+{
         uint64_t us = (uint64_t)cost->turnaround_us + cost->overhead_us + 2 * (uint64_t)cost->t35_us;
 
         if (cost->baud != 0)
-                us += rtu_wire_us(cost->baud, cost->char_bits,
-                                  REQUEST_CHARS + REPLY_OVERHEAD_CHARS + data_chars);
+                us += rtu_wire_us(cost->baud, cost->char_bits, plan_read_chars(function, count));
         return us;
 }
 
-static uint64_t point_interval_us(const struct conf_point *p)
+bool plan_is_long(const struct plan_cost *cost, enum pdu_function function, unsigned count)
+{
+        return cost->longest_us != 0 && plan_read_us(cost, function, count) > cost->longest_us;
+}
+
+uint64_t plan_point_interval_us(const struct conf_point *p)
 {
         if (p->poll == CONF_POLL_ONCE)
                 return INTERVAL_ONCE_US;
         return MBGATE_MAX((uint64_t)p->interval_ms * 1000, INTERVAL_MIN_US);
 }
 
-static uint32_t point_end(const struct conf_point *p)
+uint32_t plan_point_end(const struct conf_point *p)
 {
         return (uint32_t)p->address + value_n_regs(&p->format);
 }
@@ -98,8 +97,8 @@ static int point_compare(const void *a, const void *b)
                 return x->area < y->area ? -1 : 1;
         if (x->address != y->address)
                 return x->address < y->address ? -1 : 1;
-        if (point_end(x) != point_end(y))
-                return point_end(x) < point_end(y) ? -1 : 1;
+        if (plan_point_end(x) != plan_point_end(y))
+                return plan_point_end(x) < plan_point_end(y) ? -1 : 1;
         return x->id < y->id ? -1 : x->id > y->id;
 }
 
@@ -136,123 +135,8 @@ bool plan_may_read(const struct conf_device *device, const struct plan_hole *hol
         return true;
 }
 
-/* Whether a block that covers begin..end so far may take p too. */
-static bool block_may_take(const struct plan_search *s, const struct conf_point *first,
-                           const struct conf_point *p, uint32_t end)
-{
-        uint32_t new_end = MBGATE_MAX(end, point_end(p));
-
-        if (p->area != first->area || !s->device->join_points || (!s->device->join_gaps && p->address > end))
-                return false;
-        return new_end - first->address <= PDU_READ_BITS_MAX &&
-               plan_may_read(s->device, s->holes, s->n_holes, p->area,
-                             plan_range(s->device, p->area, first->address, new_end));
-}
-
-static double block_rate(const struct plan_search *s, enum conf_area area, uint32_t begin, uint32_t end,
-                         uint64_t interval_us)
-{
-        unsigned count = plan_range(s->device, area, begin, end).count;
-
-        return (double)plan_read_us(s->cost, plan_function(area), count) / (double)interval_us;
-}
-
-/* The dynamic program: best[j] = min over i of best[i] + the rate of a block of points i..j−1. */
-static void search_run(struct plan_search *s, const struct conf_point **points, size_t n)
-{
-        s->best[0] = 0;
-        for (size_t j = 1; j <= n; j++)
-                s->best[j] = -1;
-        for (size_t i = 0; i < n; i++) {
-                uint32_t begin = points[i]->address, end = begin;
-                uint64_t interval_us = UINT64_MAX;
-
-                for (size_t j = i; j < n; j++) {
-                        double rate;
-
-                        /* A lone point always fits: the configuration has checked its length. */
-                        if (j > i && !block_may_take(s, points[i], points[j], end))
-                                break;
-                        end = MBGATE_MAX(end, point_end(points[j]));
-                        interval_us = MBGATE_MIN(interval_us, point_interval_us(points[j]));
-                        rate = s->best[i] + block_rate(s, points[i]->area, begin, end, interval_us);
-                        if (s->best[j + 1] < 0 || rate < s->best[j + 1]) {
-                                s->best[j + 1] = rate;
-                                s->from[j + 1] = i;
-                        }
-                }
-        }
-}
-
-/* The points of groups lo..hi, in order; returns how many. */
-static size_t group_collect(const struct plan_work *w, unsigned lo, unsigned hi,
-                            const struct conf_point **ret_points)
-{
-        size_t n = 0;
-
-        for (size_t i = 0; i < w->n_points; i++) {
-                if (w->groups[i] >= lo && w->groups[i] <= hi)
-                        ret_points[n++] = w->points[i];
-        }
-        return n;
-}
-
-static double group_rate(struct plan_work *w, struct plan_search *s, unsigned lo, unsigned hi)
-{
-        size_t n = group_collect(w, lo, hi, w->some);
-
-        search_run(s, w->some, n);
-        return s->best[n];
-}
-
-/* Numbers the points' intervals from the shortest; returns how many there are. */
-static unsigned group_by_interval(struct plan_work *w)
-{
-        unsigned n_groups = 0;
-        uint64_t last_us = 0;
-
-        for (;;) {
-                uint64_t next_us = UINT64_MAX;
-
-                for (size_t i = 0; i < w->n_points; i++) {
-                        uint64_t us = point_interval_us(w->points[i]);
-
-                        if (w->groups[i] != GROUP_DONE && us > last_us && us < next_us)
-                                next_us = us;
-                }
-                if (next_us == UINT64_MAX)
-                        return n_groups;
-                for (size_t i = 0; i < w->n_points; i++) {
-                        if (w->groups[i] != GROUP_DONE && point_interval_us(w->points[i]) == next_us)
-                                w->groups[i] = n_groups;
-                }
-                last_us = next_us;
-                n_groups++;
-        }
-}
-
-/* Joins neighbouring interval groups as long as one plan for both is cheaper than two. */
-static void group_merge(struct plan_work *w, struct plan_search *s, unsigned n_groups)
-{
-        unsigned lo = 0;
-
-        for (unsigned hi = 1; hi < n_groups; hi++) {
-                double apart = group_rate(w, s, lo, lo) + group_rate(w, s, hi, hi);
-
-                if (group_rate(w, s, lo, hi) > apart) {
-                        lo = hi;
-                        continue;
-                }
-                for (size_t i = 0; i < w->n_points; i++) {
-                        if (w->groups[i] == hi)
-                                w->groups[i] = lo;
-                }
-        }
-}
-
-/* Appends a block over points first..last of `points`, with room for every point of the device. */
-static int plan_append(struct plan *plan, const struct plan_work *w, const struct conf_point **points,
-                       size_t n_points)
+/* Appends a block over points by address. */
+static int plan_append(struct plan *plan, const struct conf_point *const *points, size_t n_points)
 {
         struct plan_block *b = &plan->blocks[plan->n_blocks];
         struct plan_range range;
@@ -262,15 +146,15 @@ static int plan_append(struct plan *plan, const struct plan_work *w, const struc
                 .device = points[0]->device,
                 .function = plan_function(points[0]->area),
                 .interval_us = UINT64_MAX,
-                .points = calloc(w->n_points, sizeof(*b->points)),
+                .points = calloc(n_points, sizeof(*b->points)),
         };
         if (!b->points)
                 return -ENOMEM;
         plan->n_blocks++;
         for (size_t i = 0; i < n_points; i++) {
                 b->points[b->n_points++] = points[i];
-                b->interval_us = MBGATE_MIN(b->interval_us, point_interval_us(points[i]));
-                end = MBGATE_MAX(end, point_end(points[i]));
+                b->interval_us = MBGATE_MIN(b->interval_us, plan_point_interval_us(points[i]));
+                end = MBGATE_MAX(end, plan_point_end(points[i]));
         }
         if (b->interval_us == INTERVAL_ONCE_US)
                 b->interval_us = 0;
@@ -289,19 +173,19 @@ static int plan_fixed(struct plan *plan, struct plan_work *w)
                 size_t n = 0;
                 int r;
 
-                if (p->block == 0 || w->groups[i] == GROUP_DONE)
+                if (p->block == 0 || w->is_done[i])
                         continue;
                 for (size_t k = i; k < w->n_points; k++) {
                         if (w->points[k]->block != p->block || w->points[k]->area != p->area)
                                 continue;
-                        end = MBGATE_MAX(end, point_end(w->points[k]));
+                        end = MBGATE_MAX(end, plan_point_end(w->points[k]));
                         if (k > i && !plan_may_read(p->device, NULL, 0, p->area,
                                                     plan_range(p->device, p->area, p->address, end)))
                                 break; /* the rest does not fit into one reply */
                         w->some[n++] = w->points[k];
-                        w->groups[k] = GROUP_DONE;
+                        w->is_done[k] = true;
                 }
-                r = plan_append(plan, w, w->some, n);
+                r = plan_append(plan, w->some, n);
                 if (r < 0)
                         return r;
                 plan->blocks[plan->n_blocks - 1].is_fixed = true;
@@ -309,42 +193,44 @@ static int plan_fixed(struct plan *plan, struct plan_work *w)
         return 0;
 }
 
-/* Slower points that lie in a block anyway are read with it and cost nothing. */
-static void plan_absorb(struct plan_block *b, struct plan_work *w, unsigned group)
+/* A block of its own for each point that no other may be read with: where a hole is known, or all of them. */
+static int plan_alone(struct plan *plan, struct plan_work *w, const struct plan_search *s)
 {
-        if (!b->device->join_points)
-                return;
         for (size_t i = 0; i < w->n_points; i++) {
                 const struct conf_point *p = w->points[i];
+                int r;
 
-                if (w->groups[i] == GROUP_DONE || w->groups[i] <= group ||
-                    plan_function(p->area) != b->function || p->address < b->address ||
-                    point_end(p) > (uint32_t)b->address + b->count)
+                if (w->is_done[i] ||
+                    (s->device->join_points &&
+                     plan_may_read(s->device, s->holes, s->n_holes, p->area,
+                                   plan_range(s->device, p->area, p->address, plan_point_end(p)))))
                         continue;
-                b->points[b->n_points++] = p;
-                w->groups[i] = GROUP_DONE;
-        }
-        qsort(b->points, b->n_points, sizeof(const struct conf_point *), point_compare);
-}
-
-/* The blocks of one group, from the last to the first as the search's back pointers go. */
-static int plan_group(struct plan *plan, struct plan_work *w, struct plan_search *s, unsigned group)
-{
-        size_t n = group_collect(w, group, group, w->some);
-        size_t first_block = plan->n_blocks;
-
-        if (n == 0)
-                return 0;
-        search_run(s, w->some, n);
-        for (size_t j = n; j > 0; j = s->from[j]) {
-                int r = plan_append(plan, w, w->some + s->from[j], j - s->from[j]);
-
+                r = plan_append(plan, &w->points[i], 1);
                 if (r < 0)
                         return r;
+                w->is_done[i] = true;
         }
-        for (size_t i = first_block; i < plan->n_blocks; i++)
-                plan_absorb(&plan->blocks[i], w, group);
         return 0;
+}
+
+/* The cheapest blocks for `n` points of one area. */
+static int plan_joined(struct plan *plan, struct plan_work *w, const struct plan_search *s, size_t n)
+{
+        const struct conf_point **some = w->points + w->n_points; /* the other half */
+        int r = plan_search_run(s, w->some, n, w->blocks);
+        size_t n_placed = 0;
+
+        for (size_t b = 0; r == 0 && n_placed < n; b++) {
+                size_t n_some = 0;
+
+                for (size_t i = 0; i < n; i++) {
+                        if (w->blocks[i] == b)
+                                some[n_some++] = w->some[i];
+                }
+                n_placed += n_some;
+                r = plan_append(plan, some, n_some);
+        }
+        return r;
 }
 
 static int block_compare(const void *a, const void *b)
@@ -358,17 +244,16 @@ static int block_compare(const void *a, const void *b)
         return x->count < y->count ? -1 : x->count > y->count;
 }
 
-static int work_init(struct plan_work *w, struct plan_search *s, const struct conf_device *device)
+static int work_init(struct plan_work *w, const struct conf_device *device)
 {
         size_t n = device->n_points;
 
         *w = (struct plan_work){ 0 };
-        w->points = calloc(n, sizeof(*w->points));
+        w->points = calloc(2 * n, sizeof(*w->points));
         w->some = calloc(n, sizeof(*w->some));
-        w->groups = calloc(n, sizeof(*w->groups));
-        s->best = calloc(n + 1, sizeof(*s->best));
-        s->from = calloc(n + 1, sizeof(*s->from));
-        if (!w->points || !w->some || !w->groups || !s->best || !s->from)
+        w->is_done = calloc(n, sizeof(*w->is_done));
+        w->blocks = calloc(n, sizeof(*w->blocks));
+        if (!w->points || !w->some || !w->is_done || !w->blocks)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
                 if (device->points[i].poll != CONF_POLL_DEMAND)
@@ -378,32 +263,32 @@ static int work_init(struct plan_work *w, struct plan_search *s, const struct co
         return 0;
 }
 
-static void work_done(struct plan_work *w, struct plan_search *s)
+static void work_done(struct plan_work *w)
 {
         free(w->points);
         free(w->some);
-        free(w->groups);
-        free(s->best);
-        free(s->from);
+        free(w->is_done);
+        free(w->blocks);
 }
 
-static int plan_fill(struct plan *plan, struct plan_work *w, struct plan_search *s)
+static int plan_fill(struct plan *plan, struct plan_work *w, const struct plan_search *s)
 {
-        unsigned n_groups;
-        int r;
+        int r = plan_fixed(plan, w);
 
-        r = plan_fixed(plan, w);
-        if (r < 0)
-                return r;
-        n_groups = group_by_interval(w);
-        group_merge(w, s, n_groups);
-        for (unsigned g = 0; g < n_groups; g++) {
-                r = plan_group(plan, w, s, g);
-                if (r < 0)
-                        return r;
+        if (r == 0)
+                r = plan_alone(plan, w, s);
+        for (size_t i = 0, n; r == 0 && i < w->n_points;) {
+                enum conf_area area = w->points[i]->area;
+
+                for (n = 0; i < w->n_points && w->points[i]->area == area; i++) {
+                        if (!w->is_done[i])
+                                w->some[n++] = w->points[i];
+                }
+                r = plan_joined(plan, w, s, n);
         }
-        qsort(plan->blocks, plan->n_blocks, sizeof(*plan->blocks), block_compare);
-        return 0;
+        if (r == 0)
+                qsort(plan->blocks, plan->n_blocks, sizeof(*plan->blocks), block_compare);
+        return r;
 }
 
 int plan_device(const struct conf_device *device, const struct plan_cost *cost, const struct plan_hole *holes,
@@ -418,13 +303,13 @@ int plan_device(const struct conf_device *device, const struct plan_cost *cost, 
                 *ret_plan = plan;
                 return 0;
         }
-        r = work_init(&w, &s, device);
+        r = work_init(&w, device);
         plan.blocks = calloc(device->n_points, sizeof(*plan.blocks));
         if (r == 0 && !plan.blocks)
                 r = -ENOMEM;
         if (r == 0)
                 r = plan_fill(&plan, &w, &s);
-        work_done(&w, &s);
+        work_done(&w);
         if (r < 0) {
                 plan_done(&plan);
                 return r;

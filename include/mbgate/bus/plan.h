@@ -5,10 +5,10 @@
  *
  *   cost of a block = (request + reply characters) × bits ÷ baud + t3.5 for each + the device's turnaround
  *
- * Among blocks of consecutive points (by address) of one area and one interval the plan is optimal. Points of
- * different intervals are joined when that lowers the load, interval classes being tried in order. Points
- * with a block number of their own are read by one request, and nothing else with them; points that are read
- * on demand only are in no block.
+ * The load of a plan is the sum over its blocks of cost ÷ interval, the shortest of the points' intervals.
+ * The plan is the one of least load (src/bus/plan_search.h says up to which size). Points with a block number
+ * of their own are read by one request, and nothing else with them; points that are read on demand only are
+ * in no block.
  */
 #ifndef MBGATE_BUS_PLAN_H
 #define MBGATE_BUS_PLAN_H
@@ -26,6 +26,7 @@ struct plan_cost {
         uint32_t t35_us;
         uint32_t turnaround_us; /* request's last character to reply's first; measured, or 5 ms at first */
         uint32_t overhead_us;   /* TCP: round trip for a request */
+        uint64_t longest_us;    /* no request for several points takes longer; 0: no limit */
 };
 
 struct plan_block {
@@ -59,6 +60,9 @@ struct plan_cost plan_cost_of_bus(const struct conf_bus *bus);
 /* Time on the line for one transaction that reads `count` registers or bits, both silences included, in µs.
  */
 uint64_t plan_read_us(const struct plan_cost *cost, enum pdu_function function, unsigned count);
+
+/* Whether that takes longer than the line should be held. */
+bool plan_is_long(const struct plan_cost *cost, enum pdu_function function, unsigned count);
 
 /* The function that reads an area, 1..4. */
 enum pdu_function plan_function(enum conf_area area);
