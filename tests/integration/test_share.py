@@ -176,6 +176,65 @@ def test_several_masters(shared, mqtt):
     assert max(gaps[8:]) < 0.5
 
 
+FAULTS = ("late:10ms..90ms@p=0.02", "lost-reply@p=0.005", "no-reply@p=0.005", "noise-before:3@p=0.01", "wrong-crc@p=0.005",
+          "truncate:3@p=0.005", "wrong-unit@p=0.005", "trickle:1ms@p=0.005")
+
+
+def test_no_wrong_value_on_a_bad_line(shared, mqtt):
+    """Replies are late, lost and broken: what masters read is right or an exception, and what was written is there."""
+    faults = [argument for fault in FAULTS for argument in ("--fault", fault)]
+    _, sim, port = shared("response_timeout_ms = 50; request_timeout_ms = 5000;", interval_ms=200,
+                          line='baud = 1000000; format = "8N1"; response_timeout_ms = 50; retries = 1;',
+                          sim_arguments=("--turnaround", "0", "--seed", "4711", *faults))
+    end = time.monotonic() + 15
+    n_good, n_exceptions, wrong = [0] * 4, [0] * 4, []
+
+    def master(i):
+        w = Wire(port)
+        holds = {2000 + 9 - i}  # what register 9 - i of unit 2 may hold
+        n = 0
+        while time.monotonic() < end:
+            n += 1
+            unit, address = 1 + n % 3, n % 4
+            if n % 5 == 0:
+                value = 10000 + n % 50000
+                answer = w.ask(2, struct.pack(">BHH", 6, 9 - i, value))
+                if answer[0] == 6:
+                    holds = {value}
+                elif answer == b"\x86\x0b":  # nobody knows
+                    holds.add(value)
+                continue
+            if n % 5 == 1:
+                unit, address, count = 2, 9 - i, 1
+            else:
+                count = 3
+            answer = w.read(unit, address, count)
+            if answer[0] != 3:
+                n_exceptions[i] += 1
+                if answer not in (b"\x83\x0b", b"\x83\x06"):
+                    wrong.append(answer)
+                continue
+            n_good[i] += 1
+            values = registers_of(answer)
+            if count == 1 and values[0] not in holds or \
+                    count == 3 and values != [unit * 1000 + a for a in range(address, address + count)]:
+                wrong.append((unit, address, values, holds))
+        w.close()
+
+    threads = [threading.Thread(target=master, args=(i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    print("good:", n_good, "exceptions:", n_exceptions, "faults:", sim.stats()["faults"])
+    assert not wrong, wrong[:10]
+    assert sum(n_good) > 200 and min(n_good) > 20
+    for unit in (1, 2):
+        for m in mqtt.messages:
+            if m.topic.startswith(f"mbgate/dev{unit}/r") and m.topic[-2] == "r" and int(m.topic[-1]) < 6:
+                assert m.text == str(unit * 1000 + int(m.topic[-1])), m
+
+
 def test_exceptions(shared, wire, mqtt):
     _, sim, port = shared()
     w = wire(port)
