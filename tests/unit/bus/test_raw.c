@@ -297,8 +297,11 @@ static void test_too_many(void **state UNUSED)
         rig_start(3600000);
         mail_free(next_of(BUS_MAIL_SAMPLES));
         fake_port_block(rig.port, true);
-        for (unsigned i = 0; i < BUS_RAWS_MAX + 1; i++) /* the first is on the line */
+        for (unsigned i = 0; i < BUS_RAWS_MAX + 1; i++) { /* the first is on the line */
                 post_read(i % 2 ? BUS_RAW_SHARED : BUS_RAW_COMMAND, 77, 0);
+                while (i == 0 && count_requests(77, PDU_READ_HOLDING) == 0)
+                        ;
+        }
         worker_stop(rig.worker);
         fake_port_block(rig.port, false);
         while (!worker_has_ended(rig.worker))
