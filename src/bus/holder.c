@@ -14,25 +14,26 @@
 #define PROC_PATH_BYTES 320
 #define COMM_BYTES      32
 
-static bool process_holds(const char *pid, dev_t device)
+/* By how many descriptors. */
+static unsigned process_holds(const char *pid, dev_t device)
 {
         char path[PROC_PATH_BYTES];
         struct dirent *entry;
-        bool found = false;
+        unsigned n = 0;
         DIR *dir;
 
         (void)snprintf(path, sizeof(path), "/proc/%s/fd", pid);
         dir = opendir(path);
         if (!dir)
-                return false;
-        while (!found && (entry = readdir(dir))) {
+                return 0;
+        while ((entry = readdir(dir))) {
                 struct stat st;
 
-                found = fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 && S_ISCHR(st.st_mode) &&
-                        st.st_rdev == device;
+                n += fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 && S_ISCHR(st.st_mode) &&
+                     st.st_rdev == device;
         }
         (void)closedir(dir);
-        return found;
+        return n;
 }
 
 static void process_name(const char *pid, char ret_name[COMM_BYTES])
@@ -50,7 +51,7 @@ static void process_name(const char *pid, char ret_name[COMM_BYTES])
         (void)fclose(file);
 }
 
-void holder_describe(const char *path, struct buf *about)
+void holder_describe(const char *path, unsigned n_own, struct buf *about)
 {
         char own[16], name[COMM_BYTES];
         struct dirent *entry;
@@ -58,10 +59,14 @@ void holder_describe(const char *path, struct buf *about)
         DIR *proc;
 
         (void)snprintf(own, sizeof(own), "%ld", (long)getpid());
+        if (stat(path, &st) == 0 && process_holds(own, st.st_rdev) > n_own) {
+                buf_append(about, "held by another bus of this program: two names lead to one device");
+                return;
+        }
         proc = stat(path, &st) == 0 ? opendir("/proc") : NULL;
         while (proc && (entry = readdir(proc))) {
                 if (!isdigit((unsigned char)entry->d_name[0]) || strcmp(entry->d_name, own) == 0 ||
-                    !process_holds(entry->d_name, st.st_rdev))
+                    process_holds(entry->d_name, st.st_rdev) == 0)
                         continue;
                 process_name(entry->d_name, name);
                 buf_printf(about, "held by %s (process %s)", name, entry->d_name);

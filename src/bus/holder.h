@@ -5,7 +5,10 @@
 
 #include "mbgate/base/buf.h"
 
-/* Appends "held by mbpoll (process 4711)", or "held by another process". */
-void holder_describe(const char *path, struct buf *about);
+/*
+ * Appends "held by mbpoll (process 4711)", "held by another bus of this program", or "held by another
+ * process". `n_own`: descriptors by which the caller itself has it open.
+ */
+void holder_describe(const char *path, unsigned n_own, struct buf *about);
 
 #endif

@@ -184,7 +184,7 @@ static int serial_setup(int fd, const struct conf_bus *bus, struct buf *about)
                 return serial_fail(-ENOTTY, about, "it is not a serial line");
         r = serial_lock(fd);
         if (r == -EBUSY)
-                holder_describe(bus->port, about);
+                holder_describe(bus->port, 1, about);
         if (r < 0)
                 return r;
         r = serial_set_mode(fd, bus, about);
@@ -214,7 +214,7 @@ int serial_open(const struct conf_bus *bus, struct buf *about, int *ret_fd)
         if (fd < 0) {
                 r = -errno;
                 if (r == -EBUSY)
-                        holder_describe(bus->port, about);
+                        holder_describe(bus->port, 0, about);
                 if (r == -EACCES || r == -EPERM)
                         return serial_fail(
                                 r, about,

@@ -32,6 +32,7 @@ int worker_new(struct conf *conf, uint32_t bus, struct port *port, struct mailbo
         w->up = up;
         w->backlog_tail = &w->backlog;
         w->window_began_us = now_us;
+        w->path_watch.fd = -1;
         w->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (w->stop_fd < 0)
                 r = -errno;
@@ -143,7 +144,7 @@ static void rest(struct worker *w, uint64_t now_us, uint64_t wake_us)
         struct pollfd fds[] = {
                 { .fd = w->stop_fd, .events = POLLIN },
                 { .fd = takes_mail ? mailbox_fd(w->box) : -1, .events = POLLIN },
-                { .fd = w->is_open ? port_fd(w->port) : -1, .events = POLLIN },
+                { .fd = w->is_open ? port_fd(w->port) : w->path_watch.fd, .events = POLLIN },
         };
         struct timespec left;
 
@@ -154,8 +155,12 @@ static void rest(struct worker *w, uint64_t now_us, uint64_t wake_us)
                 return;
         heartbeat_promise(&w->heartbeat, wake_us + IDLE_MAX_US);
         left = clock_remaining(wake_us, now_us);
-        if (ppoll(fds, ARRAY_SIZE(fds), &left, NULL) > 0 && fds[2].revents != 0)
+        if (ppoll(fds, ARRAY_SIZE(fds), &left, NULL) <= 0 || fds[2].revents == 0)
+                return;
+        if (w->is_open)
                 worker_port_listen(w);
+        else
+                worker_port_path_changed(w);
 }
 
 /* Raw requests and commands take turns. */
@@ -292,6 +297,7 @@ struct worker *worker_free(struct worker *w)
         mailbox_free(w->box);
         if (w->stop_fd >= 0)
                 (void)close(w->stop_fd);
+        path_watch_close(&w->path_watch);
         port_free(w->port);
         conf_unref(w->conf);
         free(w);

@@ -20,6 +20,7 @@ struct worker_hint {
         size_t n_devices; /* otherwise: other ones are configured now, and the window begins anew */
         uint64_t next_us;
         bool may_lack_parity;
+        bool has_said_echo;
 };
 
 int worker_hint_new(struct worker *w)
@@ -99,6 +100,16 @@ static void say(struct worker *w, enum hint hint, size_t device)
         }
 }
 
+static void say_echo(struct worker *w)
+{
+        struct log_fields fields = { .bus = w->bus->name };
+
+        if (w->hint->has_said_echo || w->stats.n_echo == 0 || w->bus->echo == RTU_ECHO_ON)
+                return;
+        w->hint->has_said_echo = true;
+        log_info(&fields, "bus %s: the adapter hears what it sends: it is left out", w->bus->name);
+}
+
 void worker_hint(struct worker *w, uint64_t now_us)
 {
         struct hint_device devices[DEVICES_MAX];
@@ -109,6 +120,7 @@ void worker_hint(struct worker *w, uint64_t now_us)
 
         if (!h || now_us < h->next_us)
                 return;
+        say_echo(w);
         if (h->n_devices != MBGATE_MIN(w->n_devices, (size_t)DEVICES_MAX)) {
                 begin_window(w, now_us);
                 return;

@@ -6,7 +6,7 @@
 
 #include "worker_private.h"
 
-#define PATH_LOOK_US   USEC_PER_SEC
+#define PATH_LOOK_US   USEC_PER_SEC        /* where nobody tells of changes */
 #define NAME_LOOKUP_US (60 * USEC_PER_SEC) /* a resolver may take that long */
 #define SERIAL_OPEN_US (5 * USEC_PER_SEC)  /* drivers may wait for an adapter */
 
@@ -36,6 +36,21 @@ static bool path_is_new(const struct worker *w)
                                    now.st_rdev != w->path.st_rdev || now.st_ctime != w->path.st_ctime);
 }
 
+/* Before the path is looked at, so that no change falls between. */
+static void path_watch_begin(struct worker *w)
+{
+        if (w->bus->kind != CONF_PORT_SERIAL || w->path_watch.fd >= 0)
+                return;
+        if (path_watch_open(&w->path_watch, w->bus->port) < 0)
+                log_debug(NULL, "bus %s: %s is looked at each second: nobody tells of its changes",
+                          w->bus->name, w->bus->port);
+}
+
+void worker_port_path_changed(struct worker *w)
+{
+        path_watch_take(&w->path_watch, w->bus->port);
+}
+
 static unsigned put_off(struct worker *w, uint64_t now_us)
 {
         size_t i = MBGATE_MIN(w->n_open_failures, ARRAY_SIZE(backoff_s) - 1);
@@ -48,17 +63,21 @@ static unsigned put_off(struct worker *w, uint64_t now_us)
 static void open_failed(struct worker *w, int error)
 {
         struct log_fields fields = { .bus = w->bus->name, .error = -error };
-        bool is_first = w->n_open_failures == 0;
         const char *about = port_describe(w->port);
         const char *reason = *about ? about : error_text(error);
+        bool is_first = w->n_open_failures == 0;
+        bool is_news = is_first || strncmp(w->open_reason, reason, sizeof(w->open_reason) - 1) != 0;
         unsigned next_s;
 
+        path_watch_begin(w);
         path_look(w, &w->path);
         next_s = put_off(w, clock_monotonic_us());
-        log_at(is_first ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, &fields,
+        log_at(is_news ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, &fields,
                "bus %s: cannot open %s: %s, next try in %u s", w->bus->name, w->bus->port, reason, next_s);
-        if (is_first) {
+        if (is_first)
                 w->lost_at_us = clock_monotonic_us();
+        if (is_news) {
+                (void)snprintf(w->open_reason, sizeof(w->open_reason), "%s", reason);
                 worker_post_port(w, reason);
         }
 }
@@ -77,6 +96,7 @@ static void opened(struct worker *w)
                 log_info(&fields, "bus %s: %s is open%s%s", w->bus->name, w->bus->port, *about ? ": " : "",
                          about);
         w->is_open = true;
+        path_watch_close(&w->path_watch);
         for (uint32_t i = 0; i < w->n_devices; i++) {
                 health_forget(&w->devices[i].health, now_us);
                 schedule_pause(&w->schedule, i, now_us);
@@ -119,6 +139,7 @@ void worker_port_lost(struct worker *w, int error)
 
         if (!w->is_open)
                 return;
+        path_watch_begin(w);
         path_look(w, &w->path);
         port_close(w->port); /* at once: a node that stays open keeps its name from the adapter's return */
         w->is_open = false;
@@ -148,7 +169,7 @@ void worker_port_works(struct worker *w)
 
 uint64_t worker_port_wake_us(const struct worker *w, uint64_t now_us)
 {
-        if (w->bus->kind == CONF_PORT_SERIAL)
+        if (w->bus->kind == CONF_PORT_SERIAL && w->path_watch.fd < 0)
                 return MBGATE_MIN(w->next_open_us, now_us + PATH_LOOK_US);
         return w->next_open_us;
 }

@@ -31,6 +31,7 @@
 #include "gap.h"
 #include "health.h"
 #include "holes.h"
+#include "path_watch.h"
 #include "schedule.h"
 
 #define WORKER_SLOW_US       (60 * USEC_PER_SEC) /* between readings of what the device refuses */
@@ -136,9 +137,11 @@ struct worker {
 
         bool is_open;
         unsigned n_open_failures; /* in a row */
+        char open_reason[96]; /* why the last try failed, as it was said */
         uint64_t next_open_us;
         uint64_t lost_at_us;
-        struct stat path; /* as it was when opening failed; st_ino 0: nothing there */
+        struct stat path;             /* as it was when opening failed; st_ino 0: nothing there */
+        struct path_watch path_watch; /* while a serial port is not open */
 
         struct worker_hint *hint;     /* NULL on Modbus TCP */
         struct worker_listen *listen; /* with mode = "listen" only */
@@ -233,16 +236,18 @@ void worker_port_lost(struct worker *w, int error);
 void worker_port_works(struct worker *w);
 uint64_t worker_port_wake_us(const struct worker *w, uint64_t now_us);
 void worker_port_listen(struct worker *w);
+void worker_port_path_changed(struct worker *w);
 
-/* worker_hint.c: _new() −ENOMEM; _opened() looks at the adapter; worker_hint() is cheap and may be called often. */
+/* worker_hint.c: _new() −ENOMEM; _opened() looks at the adapter; worker_hint() is cheap and may be called
+ * often. */
 MUST_CHECK int worker_hint_new(struct worker *w);
 void worker_hint_free(struct worker *w);
 void worker_hint_opened(struct worker *w, uint64_t now_us);
 void worker_hint(struct worker *w, uint64_t now_us);
 
 /*
- * worker_listen.c, with mode = "listen" only. _new() −ENOMEM; _opened() begins anew; _receive() takes what has
- * come; worker_listen() does what is due and returns when it wants to be called again.
+ * worker_listen.c, with mode = "listen" only. _new() −ENOMEM; _opened() begins anew; _receive() takes what
+ * has come; worker_listen() does what is due and returns when it wants to be called again.
  */
 MUST_CHECK int worker_listen_new(struct worker *w);
 void worker_listen_free(struct worker *w);
