@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +14,11 @@
 
 #include "scan_line.h"
 
-#define TRIES      2
+#define TRIES 2
+
+#define FUNCTION_SERVER_ID 17
+#define FUNCTION_DEVICE_ID 43
+
 #define TEXT_BYTES 4352
 
 static void print_errors(const struct conf_report *report, FILE *err)
@@ -120,15 +123,20 @@ int scan_line_listen(struct scan_line *l, uint64_t time_us)
         return r;
 }
 
+static bool only_reads(uint8_t function)
+{
+        return (function >= PDU_READ_COILS && function <= PDU_READ_INPUT) || function == FUNCTION_SERVER_ID ||
+               function == FUNCTION_DEVICE_ID;
+}
+
 int scan_line_ask(struct scan_line *l, uint8_t unit, const struct pdu *request, uint64_t timeout_us,
                   struct port_reply *ret)
 {
         struct port_request r_request = { .unit = unit, .pdu = *request, .timeout_us = timeout_us };
-        uint8_t function = request->bytes[0];
         int r;
 
-        assert((function >= PDU_READ_COILS && function <= PDU_READ_INPUT) || function == 17 ||
-               function == 43); /* nothing is ever written */
+        if (!only_reads(request->bytes[0]))
+                return -EPERM;
         r = port_transact(l->port, &r_request, ret);
         if (r >= 0)
                 add(&l->counts, &ret->counts);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The line that --scan and --dump ask: a port of the bus layer, opened with one setting after another. It can
- * send only what reads: functions 1 to 4, 17 and 43 (asserted). Main thread of a program that does nothing
+ * send only what reads: functions 1 to 4, 17 and 43. Main thread of a program that does nothing
  * else.
  */
 #ifndef MBGATE_APP_SCAN_LINE_H
@@ -44,7 +44,7 @@ const char *scan_line_reason(const struct scan_line *l, int error);
 /* What is on the line while nothing is asked. −errno: lost. */
 MUST_CHECK int scan_line_listen(struct scan_line *l, uint64_t time_us);
 
-/* enum port_result, or −errno: lost. */
+/* enum port_result, or −errno: lost; −EPERM: what writes is not sent. */
 MUST_CHECK int scan_line_ask(struct scan_line *l, uint8_t unit, const struct pdu *request,
                              uint64_t timeout_us, struct port_reply *ret);
 

@@ -441,6 +441,20 @@ static void test_the_configuration_loads(void **state)
         scan_plan_done(&p);
 }
 
+static void test_nothing_is_written(void **state)
+{
+        struct scan_line l = { .port = NULL }; /* it does not come to that */
+        struct port_reply reply;
+        struct pdu request = { .n_bytes = 5 };
+
+        (void)state;
+        for (unsigned f = 0; f < 256; f++) {
+                request.bytes[0] = (uint8_t)f;
+                if ((f < 1 || f > 4) && f != 17 && f != 43)
+                        assert_int_equal(scan_line_ask(&l, 1, &request, 1000, &reply), -EPERM);
+        }
+}
+
 static void test_a_port_without_other_names(void **state)
 {
         char name[64];
@@ -494,6 +508,7 @@ int main(void)
                 cmocka_unit_test(test_every_interpretation),
                 cmocka_unit_test(test_bits_and_sizes),
                 cmocka_unit_test(test_the_configuration_loads),
+                cmocka_unit_test(test_nothing_is_written),
                 cmocka_unit_test(test_a_port_without_other_names),
                 cmocka_unit_test(test_the_stable_name_of_a_port),
         };
