@@ -16,12 +16,14 @@ def openssl(folder, *arguments):
 
 def make_ca(folder, name):
     openssl(folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-            "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem")
+            "-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-keyout", f"{name}.key",
+            "-out", f"{name}.pem")
     return folder / f"{name}.pem"
 
 
 def make_certificate(folder, name, alternatives, ca="ca"):
-    (folder / f"{name}.ext").write_text(f"subjectAltName={alternatives}\n")
+    (folder / f"{name}.ext").write_text(f"subjectAltName={alternatives}\nsubjectKeyIdentifier=hash\n"
+                                        "authorityKeyIdentifier=keyid\n")  # RFC 5280 §4.2.1.1: Python 3.13 insists
     openssl(folder, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}",
             "-keyout", f"{name}.key", "-out", f"{name}.csr")
     openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-CAcreateserial",
