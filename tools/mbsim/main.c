@@ -397,6 +397,9 @@ static uint64_t flush_logs(struct framelog *log, uint64_t due_ns)
         return now_ns + FLUSH_NS;
 }
 
+/* So that it is seen when we are not given a processor, we want one so often. */
+#define LOOK_NS (20 * NS_PER_MS)
+
 static int run(struct program *p)
 {
         struct sim *sim = &p->sim;
@@ -407,15 +410,18 @@ static int run(struct program *p)
         while (!sim->stop && simclock_real_ns() < end_ns) {
                 bool sharp;
                 uint64_t next_ns = next_deadline_ns(sim, &sharp);
-                uint64_t wake_ns = MBGATE_MIN(next_ns, end_ns);
+                uint64_t wake_ns = MBGATE_MIN(next_ns, end_ns), now_ns;
                 int r;
 
                 flush_ns = flush_logs(&sim->log, flush_ns);
                 wake_ns = MBGATE_MIN(wake_ns, flush_ns);
+                wake_ns = MBGATE_MIN(wake_ns, simclock_real_ns() + LOOK_NS);
                 r = loop_wait(&sim->loop, wake_ns, sharp && wake_ns == next_ns);
                 if (r < 0)
                         return fail(EX_OSERR, "waiting", strerror(-r));
                 advance(sim);
+                now_ns = simclock_real_ns();
+                simclock_note_stall(now_ns - MBGATE_MIN(now_ns, wake_ns));
         }
         return 0;
 }

@@ -2,6 +2,7 @@
 #include "simclock.h"
 
 static uint64_t start_ns;
+static uint64_t stall_max_ns;
 static double speed = 1.0;
 
 uint64_t simclock_real_ns(void)
@@ -32,4 +33,15 @@ uint64_t simclock_now_ns(void)
 uint64_t simclock_to_real_ns(uint64_t line_ns)
 {
         return start_ns + (uint64_t)((double)line_ns / speed) + 1;
+}
+
+void simclock_note_stall(uint64_t real_ns)
+{
+        if (real_ns > stall_max_ns)
+                stall_max_ns = real_ns;
+}
+
+uint64_t simclock_stall_max_ns(void)
+{
+        return stall_max_ns;
 }

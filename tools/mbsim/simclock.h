@@ -28,4 +28,9 @@ uint64_t simclock_now_ns(void);
 /* The CLOCK_MONOTONIC ns at which line time `line_ns` comes, rounded up. Not for LINE_NEVER. */
 uint64_t simclock_to_real_ns(uint64_t line_ns);
 
+/* The simulator went on so much later than it meant to, since it was not given a processor: no device is so
+ * slow, and a reply may have come later than any fault would have it. */
+void simclock_note_stall(uint64_t real_ns);
+uint64_t simclock_stall_max_ns(void);
+
 #endif

@@ -99,6 +99,7 @@ static void stats_print_times(const struct simbus *bus, uint64_t now_ns, FILE *o
                 ",\"wall_us\":%" PRIu64,
                 us(s->busy_ns), us(s->last_ns - s->first_ns), us(now_ns - s->start_ns),
                 (uint64_t)((double)us(now_ns - s->start_ns) / simclock_speed()));
+        fprintf(out, ",\"stall_max_us\":%" PRIu64, us(simclock_stall_max_ns()));
         if (bus->pace.on)
                 fprintf(out, ",\"utilisation_percent\":%.2f", stats_utilisation(s));
         if (s->gap_min_ns != LINE_NEVER)

@@ -97,11 +97,13 @@ static void child_run(struct store_rig *rig, struct shared *shared)
         }
 }
 
-static void wait_for_child(const struct shared *shared)
+/* Until it has written something. */
+static void wait_for_child(const struct shared *shared, uint64_t n_before)
 {
-        for (unsigned i = 0; i < 60000 && !atomic_load(&shared->is_running); i++)
+        for (unsigned i = 0; i < 60000 && atomic_load(&shared->n_committed) <= n_before + 1; i++)
                 usleep(1000);
         assert_true(atomic_load(&shared->is_running));
+        assert_true(atomic_load(&shared->n_committed) > n_before + 1);
 }
 
 /* What the rows must be after the first `n` steps. */
@@ -150,7 +152,7 @@ static void killed_at_any_moment(void **state)
                 assert_true(child >= 0);
                 if (child == 0)
                         child_run(&rig, shared);
-                wait_for_child(shared);
+                wait_for_child(shared, n);
                 usleep((useconds_t)random_below(&r, 30000));
                 assert_int_equal(kill(child, SIGKILL), 0);
                 assert_int_equal(waitpid(child, &status, 0), child);
