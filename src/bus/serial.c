@@ -235,6 +235,18 @@ void serial_flush(int fd)
         (void)ioctl(fd, TCFLSH, TCIOFLUSH);
 }
 
+int serial_line_errors(int fd, struct port_line_errors *ret)
+{
+        struct serial_icounter_struct n;
+
+        if (ioctl(fd, TIOCGICOUNT, &n) < 0)
+                return -errno;
+        ret->n_parity = (uint32_t)n.parity;
+        ret->n_framing = (uint32_t)n.frame;
+        ret->n_breaks = (uint32_t)n.brk;
+        return 0;
+}
+
 static void sleep_until(uint64_t until_us)
 {
         struct timespec at = { .tv_sec = (time_t)(until_us / USEC_PER_SEC),

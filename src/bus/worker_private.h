@@ -137,7 +137,7 @@ struct worker {
 
         bool is_open;
         unsigned n_open_failures; /* in a row */
-        char open_reason[96]; /* why the last try failed, as it was said */
+        char open_reason[96];     /* why the last try failed, as it was said */
         uint64_t next_open_us;
         uint64_t lost_at_us;
         struct stat path;             /* as it was when opening failed; st_ino 0: nothing there */
