@@ -158,41 +158,34 @@ const char *hint_text(enum hint hint)
 {
         switch (hint) {
         case HINT_DEAD:
-                return "nobody answers and nothing is heard: look at the supply of the devices and the wires "
-                       "(A and B "
-                       "swapped?), "
-                       "then at speed, format and unit ids, which mbgated --scan finds";
+                return "nobody answers and nothing is heard: look at the supply of the devices and "
+                       "the wires (A and B swapped?), then at speed, format and unit ids, which "
+                       "mbgated --scan finds";
         case HINT_NO_PARITY:
                 return "nobody answers, and this adapter is a CH341, whose older chips send no parity "
-                       "whatever they are "
-                       "told: "
-                       "try another adapter, or set devices and format to 8N1 or 8N2";
+                       "whatever they are told: try another adapter, or set devices and format to 8N1 "
+                       "or 8N2";
         case HINT_SWAPPED:
-                return "nobody answers, but single bytes come: A and B may be swapped, or the line has no "
-                       "bias "
-                       "resistors";
+                return "nobody answers, but single bytes come: A and B may be swapped, or the line "
+                       "has no bias resistors";
         case HINT_PARITY: return "something is heard, but with parity errors: the parity in format is wrong";
         case HINT_SPEED:
-                return "something is heard, but with framing errors: the speed is wrong, or the devices send "
-                       "a parity that "
-                       "format does not have; mbgated --scan finds both";
+                return "something is heard, but with framing errors: the speed is wrong, or the "
+                       "devices send a parity that format does not have; mbgated --scan finds both";
         case HINT_GARBLED:
-                return "something is heard, but no frame is right: speed or format (parity) may be wrong; "
-                       "mbgated "
-                       "--scan finds them";
+                return "something is heard, but no frame is right: speed or format (parity) may be "
+                       "wrong; mbgated --scan finds them";
         case HINT_DUPLICATE:
-                return "its replies are broken while those of other devices are not: two devices may have "
-                       "this unit "
-                       "id, or its connection is bad";
+                return "its replies are broken while those of other devices are not: two devices may "
+                       "have this unit id, or its connection is bad";
         case HINT_DISTURBED:
-                return "replies come broken: the line may lack its termination (120 ohm at both ends), bias "
-                       "or "
-                       "ground, or be disturbed";
+                return "replies come broken: the line may lack its termination (120 ohm at both "
+                       "ends), bias or ground, or be disturbed";
         case HINT_LATE: return "replies come after they were given up: raise response_timeout_ms";
         case HINT_OTHER_MASTER:
-                return "there are frames that nobody here asked for: another master on the line? It must go, "
-                       "or use "
-                       "mode = \"listen\"";
+                return "there are frames that nobody here asked for: another master on the line (it "
+                       "must go, or use mode = \"listen\"), or two devices that answer one after the "
+                       "other";
         case HINTS: break;
         }
         return "?";

@@ -172,6 +172,8 @@ static void serial_set_low_latency(int fd, bool on, struct buf *about)
         serial.flags |= (int)ASYNC_LOW_LATENCY;
         if (ioctl(fd, TIOCSSERIAL, &serial) < 0)
                 buf_printf(about, ", low latency refused (%s)", strerrordesc_np(errno));
+        else if (ioctl(fd, TIOCGSERIAL, &serial) == 0 && !(serial.flags & (int)ASYNC_LOW_LATENCY))
+                buf_append(about, ", low latency not kept by the driver");
         else
                 buf_append(about, ", low latency on");
 }
