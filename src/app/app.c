@@ -123,6 +123,9 @@ static int app_init(struct app *app)
         r = shares_start(app);
         if (r < 0)
                 return r;
+        r = learned_new(app->loop, app->conf, &app->learned);
+        if (r < 0)
+                return r;
         r = buses_start(app);
         if (r < 0)
                 return r;
@@ -145,6 +148,7 @@ static void app_done(struct app *app)
         links_free(app);
         app_broker_free(app);
         loop_sockets_free(app->sockets, app->n_sockets);
+        app->learned = learned_free(app->learned);
         app->gateway = gateway_free(app->gateway);
         for (size_t i = 0; i < ARRAY_SIZE(app->signals); i++)
                 app->signals[i] = loop_signal_free(app->signals[i]);

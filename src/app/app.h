@@ -16,6 +16,7 @@
 #include "mbgate/loop/loop.h"
 #include "mbgate/share/share.h"
 
+#include "learned.h"
 #include "options.h"
 
 /* Whether threads have ended is asked this often, and only while something is ending. */
@@ -72,6 +73,7 @@ struct app {
         struct gateway *gateway;
         struct loop_socket *sockets; /* that the service manager opened */
         size_t n_sockets;
+        struct learned *learned;
         struct broker *broker;       /* NULL: none runs */
         uint64_t broker_deadline_us; /* it is ending: what its clients have not taken until then is lost; 0:
                                         it is not */

@@ -45,6 +45,18 @@ static void bus_note_device(struct app_bus *b, const struct mail *mail)
         }
 }
 
+static void bus_note_learned(struct app_bus *b, const struct mail *mail)
+{
+        const struct bus_learned *learned = (const void *)mail;
+        const struct conf_bus *bus;
+
+        if (mail->kind != BUS_MAIL_LEARNED || learned->generation != b->app->conf->generation ||
+            !b->app->learned)
+                return;
+        bus = &b->app->conf->buses[learned->bus];
+        learned_note(b->app->learned, &bus->devices[learned->device], learned);
+}
+
 static void bus_take_mail(struct app_bus *b, unsigned n_most)
 {
         struct mail *mail;
@@ -52,6 +64,7 @@ static void bus_take_mail(struct app_bus *b, unsigned n_most)
         for (unsigned n = 0; n < n_most && (mail = mailbox_take(b->up)); n++) {
                 bus_note_device(b, mail);
                 shares_on_mail(b, mail);
+                bus_note_learned(b, mail);
                 gateway_on_bus_mail(b->app->gateway, mail);
         }
 }
@@ -105,6 +118,14 @@ static int bus_new(struct app *app, struct conf *conf, uint32_t index, struct ap
         r = worker_new(conf, index, port, b->up, &b->worker);
         if (r < 0)
                 return r;
+        for (uint32_t i = 0; app->learned && i < conf->buses[index].n_devices; i++) {
+                size_t n_holes = 0;
+                const struct bus_hole *holes =
+                        learned_find(app->learned, &conf->buses[index].devices[i], &n_holes);
+
+                if (holes)
+                        worker_learn(b->worker, i, holes, n_holes);
+        }
         r = loop_add_io(app->loop, mailbox_fd(b->up), EPOLLIN, bus_on_mail, b, &b->io);
         if (r < 0)
                 return r;

@@ -16,6 +16,7 @@ enum {
         OPT_FORMATS,
         OPT_UNITS,
         OPT_REPLY_TIMEOUT,
+        OPT_DIRECTION,
         OPT_ALL_SETTINGS,
         OPT_REGISTERS,
 };
@@ -34,6 +35,7 @@ static const struct option long_options[] = {
         { "speeds", required_argument, NULL, OPT_SPEEDS },
         { "formats", required_argument, NULL, OPT_FORMATS },
         { "units", required_argument, NULL, OPT_UNITS },
+        { "direction", required_argument, NULL, OPT_DIRECTION },
         { "reply-timeout", required_argument, NULL, OPT_REPLY_TIMEOUT },
         { "all-settings", no_argument, NULL, OPT_ALL_SETTINGS },
         { "registers", required_argument, NULL, OPT_REGISTERS },
@@ -68,6 +70,8 @@ static void print_help(FILE *out)
                 "      --speeds LIST        of --scan and --dump: 9600,19200\n"
                 "      --formats LIST       the same: 8N1,8E1\n"
                 "      --units LIST         the same: 1-20,30; default: 1-247\n"
+                "      --direction WHO      the same: auto, kernel, rts or none turns the RS-485 driver\n"
+                "                           round\n"
                 "      --reply-timeout MS   of each question of --scan; default 120, on TCP 1000\n"
                 "      --all-settings       go on with other speeds and formats when a device was found\n"
                 "      --registers RANGE    of --dump: holding:0-19 (the default), input:0x100-0x11F,\n"
@@ -143,6 +147,7 @@ static enum options_result set_scan_list(struct options *o, int key, const char 
                 { OPT_SPEEDS, scan_options_speeds, "speeds", "give numbers such as 9600,19200" },
                 { OPT_FORMATS, scan_options_formats, "formats", "give 8N1, 8E1, 8O1, 8N2 and the like" },
                 { OPT_UNITS, scan_options_units, "units", "give numbers from 1 to 247 such as 1-20,30" },
+                { OPT_DIRECTION, scan_options_direction, "direction", "not one of auto, kernel, rts, none" },
                 { OPT_REPLY_TIMEOUT, scan_options_timeout, "reply-timeout", "give 5 to 10000 ms" },
                 { OPT_REGISTERS, scan_options_registers, "registers",
                   "give a range such as holding:0-19, input:0x100, coil:0-63; at most 2000" },

@@ -55,6 +55,8 @@ static int reload_apply(struct app *app, struct conf *new)
                 return r;
         }
         app->conf = new;
+        if (app->learned)
+                learned_reconfigure(app->learned, new);
         r = buses_reconfigure(app, old, new);
         shares_reconfigure(app);
         if (app_broker_follow(app) < 0)

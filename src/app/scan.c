@@ -25,6 +25,9 @@
 /* A reply that comes late belongs to one of so many units asked before. */
 #define LATE_UNITS 4
 
+/* Late replies are frames that answer nothing, too, but a few. */
+#define FOREIGN_MANY 20
+
 #define DUMP_COUNT 20 /* registers, when --registers does not say */
 #define DUMP_BITS  64 /* the same of coils, read at a time */
 
@@ -347,6 +350,9 @@ static int conclude(struct scan *s)
 {
         char port[PATH_BYTES];
 
+        if (s->line.counts.n_foreign >= FOREIGN_MANY)
+                say(s, "scan: %u frames came that answered nothing: another master on the line?\n",
+                    s->line.counts.n_foreign);
         if (s->n_devices == 0) {
                 if (!is_stopped)
                         explain_nothing(s);
@@ -354,7 +360,7 @@ static int conclude(struct scan *s)
         }
         qsort(s->devices, s->n_devices, sizeof(*s->devices), by_unit);
         scan_conf_stable_port(s->o->port, "/dev/serial", port, sizeof(port));
-        scan_conf_print(port, &s->plan, s->devices, s->n_devices, s->out);
+        scan_conf_print(port, s->o->direction, &s->plan, s->devices, s->n_devices, s->out);
         if (fflush(s->out) != 0 || ferror(s->out))
                 return EX_IOERR;
         return is_stopped ? EXIT_STOPPED : EX_OK;
@@ -454,7 +460,7 @@ static int dump(struct scan *s)
 
 static int scan_start(struct scan *s)
 {
-        int r = scan_line_init(&s->line, s->o->port, s->err);
+        int r = scan_line_init(&s->line, s->o, s->err);
 
         if (r < 0)
                 return r == -EINVAL ? EX_USAGE : EX_OSERR;

@@ -137,8 +137,9 @@ static void print_device(const struct scan_device *d, FILE *out)
         }
 }
 
-static void print_bus(const char *port, unsigned number, const struct scan_setting *s, unsigned setting,
-                      const struct scan_device *devices, size_t n, FILE *out)
+static void print_bus(const char *port, enum conf_direction direction, unsigned number,
+                      const struct scan_setting *s, unsigned setting, const struct scan_device *devices,
+                      size_t n, FILE *out)
 {
         (void)fprintf(out, "  { name = \"bus%u\";%s\n    port = \"", number,
                       number > 1 ? "  enabled = false;   # the same line at another setting" : "");
@@ -147,6 +148,8 @@ static void print_bus(const char *port, unsigned number, const struct scan_setti
         if (s->speed > 0)
                 (void)fprintf(out, "    baud = %lu;  format = \"8%c%u\";\n", (unsigned long)s->speed,
                               s->parity, (unsigned)s->stop_bits);
+        if (direction != CONF_DIRECTION_AUTO)
+                (void)fprintf(out, "    direction = \"%s\";\n", scan_direction_name(direction));
         (void)fputs("    devices = (\n", out);
         for (size_t i = 0; i < n; i++) {
                 if (devices[i].setting == setting)
@@ -155,8 +158,8 @@ static void print_bus(const char *port, unsigned number, const struct scan_setti
         (void)fputs("    );\n  },\n", out);
 }
 
-void scan_conf_print(const char *port, const struct scan_plan *plan, const struct scan_device *devices,
-                     size_t n, FILE *out)
+void scan_conf_print(const char *port, enum conf_direction direction, const struct scan_plan *plan,
+                     const struct scan_device *devices, size_t n, FILE *out)
 {
         unsigned number = 0;
 
@@ -172,7 +175,7 @@ void scan_conf_print(const char *port, const struct scan_plan *plan, const struc
                 for (size_t i = 0; i < n; i++)
                         any |= devices[i].setting == s;
                 if (any)
-                        print_bus(port, ++number, &plan->settings[s], s, devices, n, out);
+                        print_bus(port, direction, ++number, &plan->settings[s], s, devices, n, out);
         }
         (void)fputs(");\n", out);
 }

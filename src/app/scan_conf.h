@@ -11,8 +11,8 @@
  * Prints one bus for each setting at which devices were found, the first of them enabled. `port`: the name to
  * write, see scan_conf_stable_port(). `devices` in any order.
  */
-void scan_conf_print(const char *port, const struct scan_plan *plan, const struct scan_device *devices,
-                     size_t n, FILE *out);
+void scan_conf_print(const char *port, enum conf_direction direction, const struct scan_plan *plan,
+                     const struct scan_device *devices, size_t n, FILE *out);
 
 /*
  * A name of a serial device that stays when adapters are plugged in another order: of /dev/serial/by-id, or

@@ -52,8 +52,9 @@ int scan_conf_from_text(const char *text, const char *template_dir, FILE *err, s
         return r;
 }
 
-int scan_line_init(struct scan_line *l, const char *port, FILE *err)
+int scan_line_init(struct scan_line *l, const struct scan_options *o, FILE *err)
 {
+        const char *port = o->port;
         char text[TEXT_BYTES];
         struct buf b = BUF_ON(text);
         int r;
@@ -69,9 +70,11 @@ int scan_line_init(struct scan_line *l, const char *port, FILE *err)
         if (b.overflowed)
                 return -ENAMETOOLONG;
         r = scan_conf_from_text(text, NULL, err, &l->conf);
-        if (r == 0)
-                l->bus = l->conf->buses[0];
-        return r;
+        if (r < 0)
+                return r;
+        l->bus = l->conf->buses[0];
+        l->bus.direction = o->direction;
+        return 0;
 }
 
 static void line_close(struct scan_line *l)

@@ -34,7 +34,7 @@ MUST_CHECK int scan_conf_from_text(const char *text, const char *template_dir, F
                                    struct conf **ret_conf);
 
 /* Not open yet. −EINVAL: no such port can be, said on `err`; −errno. */
-MUST_CHECK int scan_line_init(struct scan_line *l, const char *port, FILE *err);
+MUST_CHECK int scan_line_init(struct scan_line *l, const struct scan_options *o, FILE *err);
 void scan_line_done(struct scan_line *l);
 
 /* Opens it anew with a setting. −errno; scan_line_reason() says why. */

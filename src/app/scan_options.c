@@ -120,6 +120,29 @@ int scan_options_timeout(struct scan_options *o, const char *text)
         return 0;
 }
 
+static const char *const directions[] = {
+        [CONF_DIRECTION_AUTO] = "auto",
+        [CONF_DIRECTION_KERNEL] = "kernel",
+        [CONF_DIRECTION_RTS] = "rts",
+        [CONF_DIRECTION_NONE] = "none",
+};
+
+int scan_options_direction(struct scan_options *o, const char *text)
+{
+        for (size_t i = 0; i < ARRAY_SIZE(directions); i++) {
+                if (strcmp(directions[i], text) == 0) {
+                        o->direction = (enum conf_direction)i;
+                        return 0;
+                }
+        }
+        return -EINVAL;
+}
+
+const char *scan_direction_name(enum conf_direction direction)
+{
+        return directions[direction];
+}
+
 /* Decimal, or hexadecimal behind 0x. */
 static int parse_address(const char *text, char **end, long *ret)
 {
@@ -166,10 +189,11 @@ int scan_options_registers(struct scan_options *o, const char *text)
 const char *scan_options_wrong(const struct scan_options *o)
 {
         bool is_asked = o->n_speeds > 0 || o->n_formats > 0 || o->n_units > 0 || o->timeout_ms > 0 ||
-                        o->count > 0 || o->finds_all;
+                        o->count > 0 || o->finds_all || o->direction != CONF_DIRECTION_AUTO;
 
         if (!o->port)
-                return is_asked ? "--speeds, --formats, --units, --reply-timeout, --registers and "
+                return is_asked ? "--speeds, --formats, --units, --direction, --reply-timeout, --registers "
+                                  "and "
                                   "--all-settings belong to --scan or --dump"
                                 : NULL;
         if (!o->is_dump)

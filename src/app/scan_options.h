@@ -30,6 +30,7 @@ struct scan_options {
         uint8_t units[SCAN_UNITS_MAX];
         size_t n_units;
         uint32_t timeout_ms; /* 0: by the kind of port */
+        enum conf_direction direction;
         enum conf_area area; /* --dump */
         uint16_t address, count;
         const char *template_dir; /* NULL: the installed one */
@@ -46,6 +47,12 @@ MUST_CHECK int scan_options_units(struct scan_options *o, const char *text);
 
 /* 5 to 10000 ms. */
 MUST_CHECK int scan_options_timeout(struct scan_options *o, const char *text);
+
+/* "auto", "kernel", "rts", "none", as in a configuration. */
+MUST_CHECK int scan_options_direction(struct scan_options *o, const char *text);
+
+/* Its name there. */
+const char *scan_direction_name(enum conf_direction direction);
 
 /* "holding:0-19", "input:0x100", "coil:0-99", "discrete:3"; at most 2000. */
 MUST_CHECK int scan_options_registers(struct scan_options *o, const char *text);

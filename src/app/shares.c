@@ -121,8 +121,12 @@ static void shares_drop_gone(struct app *app)
 void shares_reconfigure(struct app *app)
 {
         shares_drop_gone(app);
-        for (struct app_share *s = app->shares; s; s = s->next)
-                share_reconfigure(s->share, app->conf, bus_of(app, s)->id);
+        for (struct app_share *s = app->shares; s; s = s->next) {
+                const struct conf_bus *b = bus_of(app, s);
+
+                if (b)
+                        share_reconfigure(s->share, app->conf, b->id);
+        }
         for (struct app_bus *b = app->buses; b; b = b->next) {
                 struct log_fields fields = { .bus = b->name };
                 int r;

@@ -58,17 +58,25 @@ static bool is_share(uint64_t part, uint64_t whole, unsigned percent)
         return whole > 0 && part * 100 >= whole * percent;
 }
 
+/* Bytes of whole replies come: what the driver says of them tells speed from parity. */
+static enum hint judge_garbage(const struct hint_window *w)
+{
+        if (w->n_parity_errors > w->n_framing_errors)
+                return HINT_PARITY;
+        return w->n_framing_errors > 0 ? HINT_SPEED : HINT_GARBLED;
+}
+
 /* Nobody answers: what is heard instead tells why. */
 static void judge_silence(const struct hint_window *w, const struct sums *s, bool ret[HINTS])
 {
         if (s->n_broken > 0 || w->n_junk_bytes >= s->n_requests * REPLY_BYTES)
-                ret[HINT_GARBLED] = true;
-        else if (w->n_junk_bytes > 0)
+                ret[judge_garbage(w)] = true;
+        else if (w->n_junk_bytes > 0 || w->n_breaks > 0)
                 ret[HINT_SWAPPED] = true;
-        else if (w->n_foreign == 0) {
-                ret[HINT_NO_PARITY] = w->has_parity && w->may_lack_parity;
-                ret[HINT_DEAD] = !ret[HINT_NO_PARITY];
-        }
+        else if (w->n_foreign == 0 && w->has_parity && w->may_lack_parity)
+                ret[HINT_NO_PARITY] = true;
+        else if (w->n_foreign == 0)
+                ret[HINT_DEAD] = true;
 }
 
 /* One device is much worse than all others together: then it is not the line. */
@@ -106,7 +114,7 @@ static void judge_window(const struct hint_window *w, const struct sums *s, bool
         for (unsigned i = 0; i < HINTS; i++)
                 ret[i] = false;
         if (w->is_listening) {
-                ret[HINT_GARBLED] = s->n_requests == 0 && w->n_junk_bytes >= LISTEN_JUNK_MIN;
+                ret[judge_garbage(w)] = s->n_requests == 0 && w->n_junk_bytes >= LISTEN_JUNK_MIN;
                 return;
         }
         if (s->n_answers == 0)
@@ -150,36 +158,34 @@ const char *hint_text(enum hint hint)
 {
         switch (hint) {
         case HINT_DEAD:
-                return "nobody answers and nothing is heard: look at the supply of the devices and the wires "
-                       "(A and B "
-                       "swapped?), "
-                       "then at speed, format and unit ids, which mbgated --scan finds";
+                return "nobody answers and nothing is heard: look at the supply of the devices and "
+                       "the wires (A and B swapped?), then at speed, format and unit ids, which "
+                       "mbgated --scan finds";
         case HINT_NO_PARITY:
                 return "nobody answers, and this adapter is a CH341, whose older chips send no parity "
-                       "whatever they are "
-                       "told: "
-                       "try another adapter, or set devices and format to 8N1 or 8N2";
+                       "whatever they are told: try another adapter, or set devices and format to 8N1 "
+                       "or 8N2";
         case HINT_SWAPPED:
-                return "nobody answers, but single bytes come: A and B may be swapped, or the line has no "
-                       "bias "
-                       "resistors";
+                return "nobody answers, but single bytes come: A and B may be swapped, or the line "
+                       "has no bias resistors";
+        case HINT_PARITY: return "something is heard, but with parity errors: the parity in format is wrong";
+        case HINT_SPEED:
+                return "something is heard, but with framing errors: the speed is wrong, or the "
+                       "devices send a parity that format does not have; mbgated --scan finds both";
         case HINT_GARBLED:
-                return "something is heard, but no frame is right: speed or format (parity) may be wrong; "
-                       "mbgated "
-                       "--scan finds them";
+                return "something is heard, but no frame is right: speed or format (parity) may be "
+                       "wrong; mbgated --scan finds them";
         case HINT_DUPLICATE:
-                return "its replies are broken while those of other devices are not: two devices may have "
-                       "this unit "
-                       "id, or its connection is bad";
+                return "its replies are broken while those of other devices are not: two devices may "
+                       "have this unit id, or its connection is bad";
         case HINT_DISTURBED:
-                return "replies come broken: the line may lack its termination (120 ohm at both ends), bias "
-                       "or "
-                       "ground, or be disturbed";
+                return "replies come broken: the line may lack its termination (120 ohm at both "
+                       "ends), bias or ground, or be disturbed";
         case HINT_LATE: return "replies come after they were given up: raise response_timeout_ms";
         case HINT_OTHER_MASTER:
-                return "there are frames that nobody here asked for: another master on the line? It must go, "
-                       "or use "
-                       "mode = \"listen\"";
+                return "there are frames that nobody here asked for: another master on the line (it "
+                       "must go, or use mode = \"listen\"), or two devices that answer one after the "
+                       "other";
         case HINTS: break;
         }
         return "?";

@@ -3,12 +3,13 @@
  * What a technician reads out of the counters of a line: each pattern is named once, when it has shown for
  * some time, and again only after it was gone. Pure; owned by the worker.
  *
- *                 shown in HINT_RAISE windows in a row                HINT_CLEAR windows without it
- *   not there ───────────────────────────────────────► there (said) ─────────────────────────────────► not
- * there
+ *            in HINT_RAISE windows in a row           in HINT_CLEAR windows no more
+ *   absent ──────────────────────────────────► present ──────────────────────────────► absent
+ *                                               (said)
  *
  * A window is a stretch of at least HINT_REQUESTS_MIN requests, less when none was answered. What the
- * counters cannot tell apart stands in one hint: a wrong speed from a wrong format, swapped wires from none.
+ * counters cannot tell apart stands in one hint: swapped wires from none; and a wrong speed from
+ * a wrong format, where the driver does not count what the UART saw.
  */
 #ifndef MBGATE_BUS_HINT_H
 #define MBGATE_BUS_HINT_H
@@ -23,7 +24,9 @@ enum hint {
         HINT_DEAD,         /* nobody answers, and nothing at all is heard */
         HINT_NO_PARITY,    /* the same, with parity, on an adapter whose older chips have none (CH341) */
         HINT_SWAPPED,      /* nobody answers, and single bytes are heard */
-        HINT_GARBLED,      /* something answers, but no frame is right */
+        HINT_PARITY,       /* something answers, and the adapter's driver counts parity errors */
+        HINT_SPEED,        /* the same with framing errors */
+        HINT_GARBLED,      /* something answers, but no frame is right, and the driver does not tell why */
         HINT_DUPLICATE,    /* replies of one device are broken, those of others are not */
         HINT_DISTURBED,    /* replies of several devices are broken now and then */
         HINT_LATE,         /* replies come after their time-out */
@@ -49,6 +52,8 @@ struct hint_window {
         size_t n_devices;
         uint64_t n_junk_bytes;
         uint64_t n_foreign; /* frames that answered nothing we asked */
+        uint64_t n_parity_errors, n_framing_errors,
+                n_breaks; /* that the driver counted; 0 where it does not */
         bool has_parity;
         bool may_lack_parity; /* the adapter is a CH341 */
         bool is_listening;    /* then `devices` tell what others asked */

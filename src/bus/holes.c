@@ -56,6 +56,22 @@ bool holes_is_bad(const struct holes *h, const struct plan_block *block)
         return holes_find(h, block) < h->n;
 }
 
+void holes_add_known(struct holes *h, const struct plan_hole *hole)
+{
+        if (h->n == HOLES_MAX)
+                return;
+        h->list[h->n] = *hole;
+        h->notes[h->n++] = (struct hole_note){ .state = HOLE_KNOWN };
+}
+
+void holes_keep_known(struct holes *h)
+{
+        for (size_t i = h->n; i-- > 0;) {
+                if (h->notes[i].state != HOLE_KNOWN)
+                        holes_remove(h, i);
+        }
+}
+
 enum holes_verdict holes_answered(struct holes *h, const struct plan_block *block)
 {
         size_t bad = holes_find(h, block);

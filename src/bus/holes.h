@@ -48,6 +48,12 @@ enum holes_verdict holes_answered(struct holes *h, const struct plan_block *bloc
 /* A block was refused with an illegal address or value. HOLES_REPLAN or HOLES_BAD. */
 enum holes_verdict holes_refused(struct holes *h, const struct plan_block *block);
 
+/* Something known for good, from an earlier run. */
+void holes_add_known(struct holes *h, const struct plan_hole *hole);
+
+/* Forgets all but what is known for good: the points have other numbers now. */
+void holes_keep_known(struct holes *h);
+
 /* Whether exactly this block was found to be refused by itself. */
 bool holes_is_bad(const struct holes *h, const struct plan_block *block);
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What two others say to each other on a line: finds the RTU frames in the bytes, tells requests from replies
- * and pairs them. Pure; owned by the worker of a bus that listens only, and by the hints of one that hears
- * what it has not asked for.
+ * and pairs them. Pure; owned by the worker of a bus that listens only.
  *
  *   bytes with their times ─► [ window ] ─► frame ─► request: waits for its reply
  *                                 │                   reply to it: a pair

@@ -25,6 +25,32 @@ struct plan_work {
         size_t n_points;
 };
 
+#define FNV_BASIS UINT64_C(0xcbf29ce484222325)
+#define FNV_PRIME UINT64_C(0x100000001b3)
+
+static uint64_t fnv_add(uint64_t hash, uint32_t number)
+{
+        for (unsigned i = 0; i < sizeof(number); i++) {
+                hash ^= number >> 8 * i & 0xff;
+                hash *= FNV_PRIME;
+        }
+        return hash;
+}
+
+uint64_t plan_fingerprint(const struct conf_device *device)
+{
+        uint64_t hash = fnv_add(FNV_BASIS, device->unit_id);
+
+        for (size_t i = 0; i < device->n_points; i++) {
+                const struct conf_point *p = &device->points[i];
+
+                hash = fnv_add(hash, (uint32_t)p->area);
+                hash = fnv_add(hash, p->address);
+                hash = fnv_add(hash, value_n_regs(&p->format));
+        }
+        return hash;
+}
+
 struct plan_cost plan_cost_of_bus(const struct conf_bus *bus)
 {
         if (bus->kind == CONF_PORT_TCP)

@@ -317,6 +317,15 @@ static int port_modbus_receive(struct port *port, uint8_t *bytes, size_t n_bytes
         return p->fd < 0 ? -EBADF : rx_receive(&p->rx, bytes, n_bytes);
 }
 
+static int port_modbus_line_errors(struct port *port, struct port_line_errors *ret)
+{
+        struct port_modbus *p = port_modbus(port);
+
+        if (p->fd < 0)
+                return -EBADF;
+        return p->bus.kind == CONF_PORT_SERIAL ? serial_line_errors(p->fd, ret) : -ENOTSUP;
+}
+
 static void port_modbus_cancel(struct port *port)
 {
         ssize_t n = write(port_modbus(port)->cancel_fd, &(uint64_t){ 1 }, sizeof(uint64_t));
@@ -358,6 +367,7 @@ static const struct port_ops port_modbus_ops = {
         .transact = port_modbus_transact,
         .drain = port_modbus_drain,
         .receive = port_modbus_receive,
+        .line_errors = port_modbus_line_errors,
         .cancel = port_modbus_cancel,
         .fd = port_modbus_fd,
         .describe = port_modbus_describe,

@@ -41,7 +41,7 @@
  * most 0.5 s), and how much of it may be saved up or owed.
  */
 #define SCHEDULE_SHARED_PERMILLE         200
-#define SCHEDULE_SHARED_PRESSED_PERMILLE 50
+#define SCHEDULE_SHARED_PRESSED_PERMILLE 100
 #define SCHEDULE_SHARED_PRESSED_US       UINT64_C(500000)
 #define SCHEDULE_SHARED_SAVED_US         INT64_C(50000)
 #define SCHEDULE_SHARED_OWED_US          INT64_C(2000000)

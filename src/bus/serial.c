@@ -172,6 +172,8 @@ static void serial_set_low_latency(int fd, bool on, struct buf *about)
         serial.flags |= (int)ASYNC_LOW_LATENCY;
         if (ioctl(fd, TIOCSSERIAL, &serial) < 0)
                 buf_printf(about, ", low latency refused (%s)", strerrordesc_np(errno));
+        else if (ioctl(fd, TIOCGSERIAL, &serial) == 0 && !(serial.flags & (int)ASYNC_LOW_LATENCY))
+                buf_append(about, ", low latency not kept by the driver");
         else
                 buf_append(about, ", low latency on");
 }
@@ -233,6 +235,18 @@ int serial_open(const struct conf_bus *bus, struct buf *about, int *ret_fd)
 void serial_flush(int fd)
 {
         (void)ioctl(fd, TCFLSH, TCIOFLUSH);
+}
+
+int serial_line_errors(int fd, struct port_line_errors *ret)
+{
+        struct serial_icounter_struct n;
+
+        if (ioctl(fd, TIOCGICOUNT, &n) < 0)
+                return -errno;
+        ret->n_parity = (uint32_t)n.parity;
+        ret->n_framing = (uint32_t)n.frame;
+        ret->n_breaks = (uint32_t)n.brk;
+        return 0;
 }
 
 static void sleep_until(uint64_t until_us)

@@ -12,6 +12,7 @@
 #include "mbgate/base/buf.h"
 #include "mbgate/base/macros.h"
 #include "mbgate/config/conf.h"
+#include "mbgate/model/port.h"
 
 /*
  * Opens bus->port: O_NONBLOCK, TIOCEXCL and flock(2), raw mode, speed by termios2 read back, RS-485 by the
@@ -24,6 +25,9 @@ MUST_CHECK int serial_open(const struct conf_bus *bus, struct buf *about, int *r
 
 /* Drops what was received and not read, and what was written and not sent. */
 void serial_flush(int fd);
+
+/* TIOCGICOUNT. −errno: the driver does not count. */
+MUST_CHECK int serial_line_errors(int fd, struct port_line_errors *ret);
 
 /* Direction by RTS: takes the line before a request … */
 MUST_CHECK int serial_rts_take(int fd, const struct conf_bus *bus);

@@ -79,7 +79,7 @@ uint64_t worker_line_free_us(const struct worker *w)
 size_t worker_up_capacity(const struct conf *conf, uint32_t bus)
 {
         const struct conf_bus *b = &conf->buses[bus];
-        size_t n = 2 * b->n_devices + 2 * (size_t)(BUS_COMMANDS_MAX + BUS_RAWS_MAX) + 4;
+        size_t n = 3 * b->n_devices + 2 * (size_t)(BUS_COMMANDS_MAX + BUS_RAWS_MAX) + 4;
 
         /* A block has at least one point of its own, and each point may be read on demand. */
         for (size_t i = 0; i < b->n_devices; i++)
@@ -108,6 +108,7 @@ static void take_reconf(struct worker *w, struct bus_reconf *m)
                 if (w->devices[i].health.status != DEVICE_UNKNOWN)
                         worker_post_device(w, i);
         }
+        worker_post_learned(w);
         worker_post_port(w, w->is_open ? "" : "not open");
         worker_post_stats(w, clock_monotonic_us());
 }
@@ -131,7 +132,8 @@ static void take_mail(struct worker *w)
                 case BUS_MAIL_RAW_RESULT:
                 case BUS_MAIL_REGS:
                 case BUS_MAIL_STATS:
-                case BUS_MAIL_REPORT: break; /* go up, never down */
+                case BUS_MAIL_REPORT:
+                case BUS_MAIL_LEARNED: break; /* go up, never down */
                 }
                 mail_free(mail);
         }
@@ -190,6 +192,8 @@ static void work(struct worker *w, uint64_t now_us)
         case SCHEDULE_PROBE: worker_probe(w, (uint32_t)choice.index); break;
         case SCHEDULE_IDLE: rest(w, now_us, MBGATE_MIN(wake_us, choice.wake_us)); break;
         }
+        if (w->cost.longest_us != 0 && now_us >= w->writes_until_us)
+                w->replan = true;
         if (w->replan)
                 worker_replan(w, now_us);
 }
@@ -217,6 +221,8 @@ static void *worker_run(void *user)
         w->next_stats_us = w->bus->stats_interval_s
                                    ? clock_monotonic_us() + w->bus->stats_interval_s * USEC_PER_SEC
                                    : CLOCK_NEVER_US;
+        if (w->replan) /* for what was learned before */
+                worker_replan(w, clock_monotonic_us());
         while (!atomic_load(&w->stop)) {
                 uint64_t now_us;
 

@@ -127,8 +127,20 @@ static struct command *command_append(struct worker *w, struct bus_command *mail
         return command;
 }
 
+/* Where one write comes others will: shorter readings until that is over. */
+static void expect_writes(struct worker *w)
+{
+        if (w->bus->write_expected_block_ms == 0)
+                return;
+        w->writes_until_us = clock_monotonic_us() + WORKER_WRITES_US;
+        if (w->cost.longest_us == 0)
+                w->replan = true;
+}
+
 void worker_command_add(struct worker *w, struct bus_command *c)
 {
+        if (c->op == BUS_OP_WRITE)
+                expect_writes(w);
         if (!command_fits(w, c))
                 command_refuse(w, c, BUS_RESULT_STOPPED);
         else if (w->listen)

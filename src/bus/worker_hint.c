@@ -18,6 +18,8 @@ struct worker_hint {
         struct bus_stats bus; /* when the window began */
         struct device_stats devices[DEVICES_MAX];
         size_t n_devices; /* otherwise: other ones are configured now, and the window begins anew */
+        struct port_line_errors errors;
+        bool has_errors; /* the driver counts them */
         uint64_t next_us;
         bool may_lack_parity;
         bool has_said_echo;
@@ -64,6 +66,7 @@ static void begin_window(struct worker *w, uint64_t now_us)
         for (size_t i = 0; i < h->n_devices; i++)
                 h->devices[i] = w->devices[i].stats;
         h->bus = w->stats;
+        h->has_errors = w->is_open && port_line_errors(w->port, &h->errors) == 0;
         h->next_us = now_us + LOOK_US;
 }
 
@@ -85,6 +88,19 @@ static struct hint_device device_window(const struct device_stats *now, const st
                 .n_silent = n_timeouts - n_broken,
                 .n_broken = n_broken,
         };
+}
+
+/* What the driver counted in this window. */
+static void add_errors(struct worker *w, struct hint_window *window)
+{
+        struct worker_hint *h = w->hint;
+        struct port_line_errors now;
+
+        if (!h->has_errors || !w->is_open || port_line_errors(w->port, &now) < 0)
+                return;
+        window->n_parity_errors = now.n_parity - h->errors.n_parity; /* both wrap at 32 bits */
+        window->n_framing_errors = now.n_framing - h->errors.n_framing;
+        window->n_breaks = now.n_breaks - h->errors.n_breaks;
 }
 
 static void say(struct worker *w, enum hint hint, size_t device)
@@ -130,6 +146,7 @@ void worker_hint(struct worker *w, uint64_t now_us)
         window.n_devices = h->n_devices;
         window.n_junk_bytes = w->stats.n_junk_bytes - h->bus.n_junk_bytes;
         window.n_foreign = w->stats.n_foreign - h->bus.n_foreign;
+        add_errors(w, &window);
         window.has_parity = w->bus->parity != 'N';
         window.may_lack_parity = h->may_lack_parity;
         window.is_listening = w->bus->mode == CONF_MODE_LISTEN;

@@ -14,7 +14,10 @@
 #define RECEIVES_MAX 16 /* in one turn, so that commands and stops are heard too */
 #define POINTS_MAX   64 /* in one message */
 #define LOOK_US      USEC_PER_SEC
-#define REPLY_US     USEC_PER_SEC /* of a bus without devices */
+
+#define FUNCTION_READ_WRITE 23
+#define READ_REQUEST_BYTES  5
+#define REPLY_US            USEC_PER_SEC /* of a bus without devices */
 
 /* A device is offline when its last three requests were not answered, and it was not heard for so long. */
 #define SILENT_US (2 * USEC_PER_SEC)
@@ -116,17 +119,28 @@ static void post_points(struct worker *w, uint32_t device, const struct listen_p
                 worker_post_samples(w, points, n, (uint16_t)address, regs, &reply, false);
 }
 
+/* Function 23 reads holding registers like function 3, and its request begins like that one's. */
+static void as_plain_read(struct listen_pair *pair)
+{
+        if (pair->request.bytes[0] != FUNCTION_READ_WRITE)
+                return;
+        pair->request.bytes[0] = pair->reply.bytes[0] = PDU_READ_HOLDING;
+        pair->request.n_bytes = READ_REQUEST_BYTES;
+}
+
 static void post_values(struct worker *w, uint32_t device, const struct listen_pair *pair)
 {
+        struct listen_pair read = *pair;
         uint16_t regs[PDU_READ_BITS_MAX];
         enum conf_area area;
         unsigned count;
 
-        if (!area_of(pair->request.bytes[0], &area))
+        as_plain_read(&read);
+        if (!area_of(read.request.bytes[0], &area))
                 return;
-        count = get_be16(pair->request.bytes + 3);
-        if (count <= PDU_READ_BITS_MAX && pdu_read_reply(&pair->request, &pair->reply, regs, count) == 0)
-                post_points(w, device, pair, area, regs);
+        count = get_be16(read.request.bytes + 3);
+        if (count <= PDU_READ_BITS_MAX && pdu_read_reply(&read.request, &read.reply, regs, count) == 0)
+                post_points(w, device, &read, area, regs);
 }
 
 static void take_device(struct worker *w, uint32_t device, const struct listen_pair *pair, uint64_t now_us)

@@ -73,6 +73,7 @@ static bool cut(struct worker *w, size_t job, const struct port_reply *reply)
                 verdict = holes_refused(&w->devices[b->device].holes, b->plan);
         if (!was_bad)
                 w->replan = true;
+        b->was_cut = true;
         if (verdict != HOLES_REPLAN)
                 return false;
         log_debug(fields_of(w, b, reply, &fields), "bus %s: unit %u: %u from %u refused (%s): cut in two",
@@ -153,6 +154,7 @@ static struct plan_range join(const struct worker *w, const struct reading *r, c
                 return (struct plan_range){ 0 };
         both = plan_range(d->conf, area, begin, end);
         if (!plan_may_read(d->conf, d->holes.list, d->holes.n, area, both) ||
+            plan_is_long(&w->cost, b->function, both.count) ||
             plan_read_us(&w->cost, b->function, both.count) >=
                     plan_read_us(&w->cost, b->function, r->range.count) +
                             plan_read_us(&w->cost, b->function, b->count))

@@ -37,11 +37,12 @@
 #define WORKER_SLOW_US       (60 * USEC_PER_SEC) /* between readings of what the device refuses */
 #define WORKER_BUSY_TRIES    3                   /* after "busy" and "acknowledge" */
 #define WORKER_BUSY_PAUSE_US UINT64_C(200000)    /* doubled each time */
-#define WORKER_ONCE_AGAIN_US                                                                         \
-        (10 * USEC_PER_SEC)                /* after a reading that should be the only one and failed \
-                                            */
-#define WORKER_STOP_GRACE_US  USEC_PER_SEC /* a transaction that takes longer is cancelled */
-#define WORKER_REPLAN_REPLIES 50           /* then the turnaround is known well enough to plan with */
+#define WORKER_ONCE_AGAIN_US                                                                                \
+        (10 * USEC_PER_SEC)                       /* after a reading that should be the only one and failed \
+                                                   */
+#define WORKER_WRITES_US      (60 * USEC_PER_SEC) /* a write lets others be expected so long */
+#define WORKER_STOP_GRACE_US  USEC_PER_SEC        /* a transaction that takes longer is cancelled */
+#define WORKER_REPLAN_REPLIES 50                  /* then the turnaround is known well enough to plan with */
 
 /* The command's next transaction. */
 enum command_stage {
@@ -73,6 +74,7 @@ struct worker_device {
         const struct conf_device *conf;
         struct health health;
         struct holes holes;
+        uint64_t holes_told; /* a sum over what is known for good when that was last posted */
         struct gap gap;
         bool picks_up_nothing;         /* it refused a request that read two blocks at once */
         struct worker_output *outputs; /* one for each writable point; owned */
@@ -104,6 +106,7 @@ struct worker_block {
         uint32_t device;
         const struct plan_block *plan;
         bool is_refused; /* read slowly, and said so once */
+        bool was_cut;    /* refused as a whole: its parts are read at once */
 };
 
 struct worker_hint;
@@ -127,7 +130,8 @@ struct worker {
         struct worker_block *blocks; /* parallel to schedule.jobs */
         struct schedule schedule;
         struct plan_cost cost;
-        bool replan; /* a device's holes or turnaround changed */
+        uint64_t writes_until_us; /* writes are expected until then */
+        bool replan;              /* a device's holes or turnaround changed */
 
         struct command *commands[BUS_COMMANDS_MAX]; /* oldest first */
         size_t n_commands;
@@ -137,7 +141,7 @@ struct worker {
 
         bool is_open;
         unsigned n_open_failures; /* in a row */
-        char open_reason[96]; /* why the last try failed, as it was said */
+        char open_reason[96];     /* why the last try failed, as it was said */
         uint64_t next_open_us;
         uint64_t lost_at_us;
         struct stat path;             /* as it was when opening failed; st_ino 0: nothing there */
@@ -267,6 +271,10 @@ void worker_post_device(struct worker *w, uint32_t device);
 void worker_post_port(struct worker *w, const char *reason);
 void worker_post_stats(struct worker *w, uint64_t now_us);
 void worker_post_report(struct worker *w, uint32_t device);
+/* Of all devices for which that has changed. */
+void worker_post_learned(struct worker *w);
+/* What is known of it came from above. */
+void worker_note_learned(struct worker_device *d);
 void worker_log_offline(struct worker *w, uint32_t device, uint64_t timeout_us);
 void worker_log_online(struct worker *w, uint32_t device, uint64_t since_us, uint64_t n_lost);
 

@@ -175,6 +175,59 @@ void worker_post_report(struct worker *w, uint32_t device)
         worker_post(w, &mail->mail);
 }
 
+/* Whatever the order: the list is not sorted. */
+static uint64_t sum_of_known(const struct holes *h)
+{
+        uint64_t sum = 0;
+
+        for (size_t i = 0; i < h->n; i++) {
+                uint64_t x = (uint64_t)h->list[i].area << 32 | (uint64_t)h->list[i].address << 16 |
+                             h->list[i].count;
+
+                if (h->notes[i].state == HOLE_KNOWN)
+                        sum += (x + 1) * (x + UINT64_C(0x9e3779b97f4a7c15));
+        }
+        return sum;
+}
+
+static void post_learned(struct worker *w, uint32_t device)
+{
+        const struct worker_device *d = &w->devices[device];
+        struct bus_learned *mail;
+        size_t n = 0;
+
+        if (bus_learned_new(device, d->holes.n, &mail) < 0)
+                return;
+        mail->generation = w->conf->generation;
+        mail->bus = w->bus->id;
+        mail->fingerprint = plan_fingerprint(d->conf);
+        for (size_t i = 0; i < d->holes.n; i++) {
+                const struct plan_hole *h = &d->holes.list[i];
+
+                if (d->holes.notes[i].state == HOLE_KNOWN)
+                        mail->holes[n++] = (struct bus_hole){ (uint8_t)h->area, h->address, h->count };
+        }
+        mail->n_holes = n;
+        worker_post(w, &mail->mail);
+}
+
+void worker_post_learned(struct worker *w)
+{
+        for (uint32_t i = 0; i < w->n_devices; i++) {
+                uint64_t sum = sum_of_known(&w->devices[i].holes);
+
+                if (sum == w->devices[i].holes_told)
+                        continue;
+                w->devices[i].holes_told = sum;
+                post_learned(w, i);
+        }
+}
+
+void worker_note_learned(struct worker_device *d)
+{
+        d->holes_told = sum_of_known(&d->holes);
+}
+
 void worker_post_port(struct worker *w, const char *reason)
 {
         struct bus_port_state *mail;

@@ -44,19 +44,13 @@ static const struct worker_device *device_before(const struct worker *w, const s
         return NULL;
 }
 
-static bool points_are_equal(const struct conf_device *a, const struct conf_device *b)
+static bool ids_are_equal(const struct conf_device *a, const struct conf_device *b)
 {
-        if (a->n_points != b->n_points)
-                return false;
-        for (size_t i = 0; i < a->n_points; i++) {
-                if (a->points[i].id != b->points[i].id || a->points[i].area != b->points[i].area ||
-                    a->points[i].address != b->points[i].address)
-                        return false;
-        }
-        return true;
+        return a->n_points == b->n_points && (a->n_points == 0 || a->points[0].id == b->points[0].id);
 }
 
-/* Health and what was learned stay with a device; holes are named by point ids and stay if those do. */
+/* Health and what was learned stay with a device; holes are those of its map, open questions those of its
+ * points. */
 static void device_carry(struct worker_device *d, const struct worker_device *old)
 {
         const struct conf_device *conf = d->conf;
@@ -67,15 +61,27 @@ static void device_carry(struct worker_device *d, const struct worker_device *ol
         d->plan = (struct plan){ 0 };
         d->outputs = NULL;
         d->n_outputs = 0;
-        if (!points_are_equal(conf, old->conf))
+        if (plan_fingerprint(conf) != plan_fingerprint(old->conf)) {
                 d->holes = none;
-        if (!points_are_equal(conf, old->conf))
                 d->picks_up_nothing = false;
+        } else if (!ids_are_equal(conf, old->conf)) {
+                holes_keep_known(&d->holes);
+        }
+}
+
+/* What a request costs on this line, and how long it may take at the moment. */
+static struct plan_cost cost_of(const struct worker *w, const struct conf_bus *bus, uint64_t now_us)
+{
+        struct plan_cost cost = plan_cost_of_bus(bus);
+
+        if (now_us < w->writes_until_us)
+                cost.longest_us = bus->write_expected_block_ms * USEC_PER_MSEC;
+        return cost;
 }
 
 static int setup_devices(struct setup *s, const struct worker *w, const struct conf_bus *bus, uint64_t now_us)
 {
-        struct plan_cost cost = plan_cost_of_bus(bus);
+        struct plan_cost cost = cost_of(w, bus, now_us);
 
         s->devices = calloc(bus->n_devices + 1, sizeof(*s->devices));
         if (!s->devices)
@@ -96,7 +102,7 @@ static int setup_devices(struct setup *s, const struct worker *w, const struct c
                 r = worker_outputs_make(d, old);
                 if (r == 0)
                         r = plan_device(d->conf, &cost, d->holes.list, d->holes.n, &d->plan);
-                cost = plan_cost_of_bus(bus);
+                cost.turnaround_us = plan_cost_of_bus(bus).turnaround_us;
                 if (r < 0)
                         return r;
         }
@@ -110,38 +116,65 @@ static bool blocks_are_equal(const struct plan_block *a, const struct plan_block
                strcmp(a->device->name, b->device->name) == 0;
 }
 
-/* The job that read the same block before, or NULL. */
-static const struct schedule_job *job_before(const struct worker *w, const struct plan_block *plan,
-                                             bool *ret_is_refused)
+/* The job that read the same block before, or n_jobs. */
+static size_t job_before(const struct worker *w, const struct plan_block *plan)
 {
-        for (size_t i = 0; i < w->schedule.n_jobs; i++) {
-                if (blocks_are_equal(w->blocks[i].plan, plan)) {
-                        *ret_is_refused = w->blocks[i].is_refused;
-                        return &w->schedule.jobs[i];
-                }
+        size_t i = 0;
+
+        while (i < w->schedule.n_jobs && !blocks_are_equal(w->blocks[i].plan, plan))
+                i++;
+        return i;
+}
+
+/*
+ * The job that read the first point of a block before, as often, and with success, or n_jobs: the new one
+ * takes its turns, so that a new plan does not read everything at once.
+ */
+static size_t job_like(const struct worker *w, const struct plan_block *plan)
+{
+        size_t i;
+
+        for (i = 0; i < w->schedule.n_jobs; i++) {
+                const struct worker_block *b = &w->blocks[i];
+
+                if (b->is_refused || b->was_cut || b->plan->function != plan->function ||
+                    b->plan->interval_us != plan->interval_us ||
+                    b->plan->device->unit_id != plan->device->unit_id ||
+                    strcmp(b->plan->device->name, plan->device->name) != 0)
+                        continue;
+                if (plan->points[0]->address >= b->plan->address &&
+                    plan->points[0]->address < (uint32_t)b->plan->address + b->plan->count)
+                        break;
         }
-        return NULL;
+        return i;
 }
 
 static void setup_job(struct setup *s, const struct worker *w, size_t i, uint32_t device,
-                      const struct plan_block *plan)
+                      const struct plan_block *plan, bool is_reload)
 {
         struct worker_block *b = &s->blocks[i];
         struct schedule_job *j = &s->schedule.jobs[i];
-        const struct schedule_job *old;
+        size_t old = job_before(w, plan);
 
         *b = (struct worker_block){ .device = device, .plan = plan };
-        old = job_before(w, plan, &b->is_refused);
-        if (old)
-                *j = *old;
-        else
-                j->is_first = true;
+        if (old < w->schedule.n_jobs) {
+                b->is_refused = w->blocks[old].is_refused;
+                *j = w->schedule.jobs[old];
+        } else {
+                old = is_reload || plan->interval_us == 0 ? w->schedule.n_jobs : job_like(w, plan);
+                if (old < w->schedule.n_jobs)
+                        *j = w->schedule.jobs[old];
+                else
+                        j->is_first = true;
+                j->n_attempts = 0;
+                j->not_before_us = 0;
+        }
         j->device = device;
         j->interval_us = worker_block_interval_us(b);
         j->is_paused = s->devices[device].health.status == DEVICE_OFFLINE;
 }
 
-static int setup_schedule(struct setup *s, const struct worker *w, uint64_t now_us)
+static int setup_schedule(struct setup *s, const struct worker *w, uint64_t now_us, bool is_reload)
 {
         size_t n_jobs = 0, job = 0;
         int r;
@@ -157,7 +190,7 @@ static int setup_schedule(struct setup *s, const struct worker *w, uint64_t now_
                 const struct worker_device *old = device_before(w, d->conf);
 
                 for (size_t k = 0; k < d->plan.n_blocks; k++)
-                        setup_job(s, w, job++, i, &d->plan.blocks[k]);
+                        setup_job(s, w, job++, i, &d->plan.blocks[k], is_reload);
                 if (old)
                         s->schedule.devices[i] = w->schedule.devices[old - w->devices];
         }
@@ -189,7 +222,7 @@ int worker_setup(struct worker *w, struct conf *conf, uint32_t bus, uint64_t now
 
         r = setup_devices(&s, w, &conf->buses[bus], now_us);
         if (r == 0)
-                r = setup_schedule(&s, w, now_us);
+                r = setup_schedule(&s, w, now_us, conf != w->conf);
         if (r < 0) {
                 setup_done(&s);
                 return r;
@@ -200,7 +233,7 @@ int worker_setup(struct worker *w, struct conf *conf, uint32_t bus, uint64_t now
         w->blocks = s.blocks;
         w->schedule = s.schedule;
         w->bus = &conf->buses[bus];
-        w->cost = plan_cost_of_bus(w->bus);
+        w->cost = cost_of(w, w->bus, now_us);
         w->replan = false;
         return 0;
 }
@@ -211,4 +244,16 @@ void worker_replan(struct worker *w, uint64_t now_us)
         /* Without memory the old plan goes on: it only costs more, or is refused again. */
         if (worker_setup(w, w->conf, w->bus->id, now_us) < 0)
                 log_debug(NULL, "bus %s: no memory for a better plan", w->bus->name);
+        worker_post_learned(w);
+}
+
+void worker_learn(struct worker *w, uint32_t device, const struct bus_hole *holes, size_t n_holes)
+{
+        struct worker_device *d = &w->devices[device];
+
+        for (size_t i = 0; i < n_holes; i++)
+                holes_add_known(&d->holes, &(struct plan_hole){ (enum conf_area)holes[i].area,
+                                                                holes[i].address, holes[i].count });
+        worker_note_learned(d);
+        w->replan = true;
 }

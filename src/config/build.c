@@ -728,6 +728,8 @@ static int build_gateway(struct loader *l, const struct tree *root, struct proto
         check_name(l, g->name);
         if (r == 0)
                 r = topics_of_gateway(l, g);
+        if (r == 0 && !loader_own(l, "state_directory"))
+                r = loader_state_directory(l, "", &g->state_directory);
         l->place = NULL;
         return r;
 }

@@ -238,17 +238,21 @@ static void check_limits(struct loader *l, const struct conf_broker *b)
                       b->max_queued_bytes_total);
 }
 
-/* The folder that the service manager made for us, the first if there are several. */
-static int fill_store_directory(struct loader *l, struct conf_broker *b)
+int loader_state_directory(struct loader *l, const char *otherwise, char **ret)
 {
         const char *given = getenv("STATE_DIRECTORY");
 
+        if (!given || *given != '/')
+                given = otherwise;
+        *ret = arena_copy_bytes(l->arena, given, strcspn(given, ":"));
+        return *ret ? 0 : -ENOMEM;
+}
+
+static int fill_store_directory(struct loader *l, struct conf_broker *b)
+{
         if (loader_own(l, "store_directory"))
                 return 0;
-        if (!given || *given != '/')
-                given = STATE_DIRECTORY;
-        b->store_directory = arena_copy_bytes(l->arena, given, strcspn(given, ":"));
-        return b->store_directory ? 0 : -ENOMEM;
+        return loader_state_directory(l, STATE_DIRECTORY, &b->store_directory);
 }
 
 static void check_prefix(struct loader *l, const struct conf_broker *b)

@@ -102,6 +102,9 @@ bool parse_host(struct loader *l, const char *text, char **ret_host, uint16_t *r
 void check_device(struct loader *l, struct conf_device *d);
 void check_point(struct loader *l, struct conf_point *p);
 MUST_CHECK int check_link(struct loader *l, struct conf_link *link);
+/* The folder that the service manager made for us, the first if there are several. −ENOMEM. */
+MUST_CHECK int loader_state_directory(struct loader *l, const char *otherwise, char **ret);
+
 MUST_CHECK int check_broker(struct loader *l, struct conf_broker *broker);
 void check_listener(struct loader *l, struct conf_listener *listener);
 

@@ -119,6 +119,11 @@ const struct schema_key schema_keys[] = {
         { GATEWAY, 0, "command_timeout_ms", INT, MEMBER(gateway, command_timeout_ms), RANGE(100, 3600000),
           .deflt = "10000", .change = ADJUST,
           .help = "A command whose turn has not come until then is refused, and nothing is written." },
+        { GATEWAY, 0, "state_directory", &schema_folder, MEMBER(gateway, state_directory),
+          .deflt = "$STATE_DIRECTORY, else nowhere", .flags = SCHEMA_COMPUTED, .change = REPLACE,
+          .example = "\"/var/lib/mbgate\"",
+          .help = "Where the file \"learned\" keeps over a restart which registers devices refuse. Empty: "
+                  "nowhere. Taken over at the next start." },
 
         /* ---- buses ---- */
         { BUS, 0, "name", TEXT, MEMBER(bus, name), .flags = SCHEMA_REQUIRED, .change = ADJUST,
@@ -161,6 +166,11 @@ const struct schema_key schema_keys[] = {
           .change = REPLACE, .help = "Silence after a broadcast." },
         { BUS, 0, "connect_timeout_ms", INT, MEMBER(bus, connect_timeout_ms), RANGE(100, 60000),
           .deflt = "5000", .change = REPLACE, .help = "To connect to a TCP port." },
+        { BUS, 0, "write_expected_block_ms", INT, MEMBER(bus, write_expected_block_ms), RANGE(0, 10000),
+          .deflt = "0", .change = ADJUST,
+          .help = "From one write until a minute later others are expected, and no reading of several points "
+                  "takes longer than this on the line, so that a write waits less; it costs throughput. 0: "
+                  "readings are as long as it is cheapest." },
         { BUS, 0, "stats_interval_s", INT, MEMBER(bus, stats_interval_s), RANGE(0, 86400), .deflt = "60",
           .change = ADJUST, .help = "Between two publications of the counters of this bus; 0: never." },
         { BUS, 0, "topic", TEXT, MEMBER(bus, topic), .deflt = "<gateway>/bus/<bus>", .flags = SCHEMA_COMPUTED,

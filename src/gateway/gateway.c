@@ -224,7 +224,8 @@ void gateway_on_bus_mail(struct gateway *g, struct mail *mail)
                         gw_on_report(g, report);
                 break;
         case BUS_MAIL_RAW_RESULT: gw_on_raw_result(g, (const void *)mail); break;
-        case BUS_MAIL_REGS: /* for who shares the bus */
+        case BUS_MAIL_LEARNED: /* the program's, not ours */
+        case BUS_MAIL_REGS:    /* for who shares the bus */
         case BUS_MAIL_RAW:
         case BUS_MAIL_COMMAND:
         case BUS_MAIL_RECONF: break;

@@ -136,6 +136,19 @@ int bus_report_new(uint32_t device, size_t n_blocks, struct bus_report **ret)
         return 0;
 }
 
+int bus_learned_new(uint32_t device, size_t n_holes, struct bus_learned **ret)
+{
+        struct bus_learned *learned = bus_mail_new(sizeof(*learned) + n_holes * sizeof(learned->holes[0]),
+                                                   BUS_MAIL_LEARNED, BUS_KEY_LEARNED + device);
+
+        if (!learned)
+                return -ENOMEM;
+        learned->device = device;
+        learned->n_holes = n_holes;
+        *ret = learned;
+        return 0;
+}
+
 int bus_port_state_new(struct bus_port_state **ret)
 {
         struct bus_port_state *state = bus_mail_new(sizeof(*state), BUS_MAIL_PORT, BUS_KEY_PORT);

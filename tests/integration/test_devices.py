@@ -114,3 +114,51 @@ def test_a_wrong_address_keeps_the_rest(folder, broker, mqtt, start_sim, start_g
     for address in (0, 1, 2, 3, 6, 7, 8, 9):
         mqtt.wait(f"mbgate/dev1/r{address}", str(1000 + address))
     assert mqtt.find("mbgate/dev1/r20") is None
+
+
+def test_what_a_device_refuses_is_remembered(folder, broker, mqtt, start_sim, new_gateway):
+    """Gaps that are answered with exception 2 are found once, not again after a restart, and forgotten with the map."""
+    points = [p for first in (0, 4, 9, 20) for p in harness.registers(first, 2)]
+    state = folder / "state"
+    learned = state / "learned"
+
+    def text(points):
+        return harness.conf(harness.bus(folder / "line", [harness.device("dev1", 1, points, "interval_ms = 50;")],
+                                        line='baud = 9600; format = "8N1";'),
+                            harness.link(broker.port), f'state_directory = "{state}";')
+    (folder / "sim.conf").write_text(text(points))
+    sim = start_sim("--values", "address", folder / "sim.conf")
+    sim.wait_ready()
+
+    def requests():
+        return sim.stats()["units"]["1"]["requests"]
+
+    def run(gateway):
+        start = mqtt.mark()
+        gateway.start()
+        for register in (0, 5, 10, 21):
+            mqtt.wait(f"mbgate/dev1/r{register}", str(register), start)
+        return gateway
+
+    gateway = run(new_gateway(text(points)))
+    harness.wait_until(learned.exists, "what was learned is written")
+    assert sim.stats()["units"]["1"]["exceptions"] >= 1
+    gateway.stop()
+    gateway.kill()
+    holes = [line for line in learned.read_text().splitlines() if not line.startswith("#")]
+    assert holes and all(line.startswith("holding ") and line.endswith(" line dev1") for line in holes), holes
+    sim.ask("reset")
+    gateway = run(new_gateway(text(points)))
+    harness.wait_until(lambda: requests() >= 40, "it goes on")
+    assert sim.stats()["units"]["1"]["exceptions"] == 0
+    # Another map: nothing is known of it.
+    gateway.reload(text(points[:2]))
+    harness.wait_until(lambda: "line dev1" not in learned.read_text(), "what was learned is forgotten")
+    gateway.stop()
+    gateway.kill()
+    # Whatever stands there, it starts.
+    learned.write_bytes(b"holding 1 1 x\n\0\xff\n" + b"a" * 5000)
+    sim.ask("reset")
+    gateway = run(new_gateway(text(points)))
+    gateway.stop()
+    gateway.kill()

@@ -26,7 +26,7 @@ class Wire:
         self.tid = 0
 
     def send(self, unit, pdu):
-        self.tid += 1
+        self.tid = (self.tid + 1) % 65536
         self.socket.sendall(struct.pack(">HHHB", self.tid, 0, len(pdu) + 1, unit) + pdu)
         return self.tid
 

@@ -80,6 +80,9 @@ struct plan_range plan_range(const struct conf_device *device, enum conf_area ar
 bool plan_may_read(const struct conf_device *device, const struct plan_hole *holes, size_t n_holes,
                    enum conf_area area, struct plan_range range);
 
+/* The same as long as unit id and points, as they lie in the device, are the same. */
+uint64_t plan_fingerprint(const struct conf_device *device);
+
 /* Blocks of one device. 0 or −ENOMEM. */
 MUST_CHECK int plan_device(const struct conf_device *device, const struct plan_cost *cost,
                            const struct plan_hole *holes, size_t n_holes, struct plan *ret_plan);

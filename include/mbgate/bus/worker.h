@@ -9,6 +9,7 @@
 #include "mbgate/base/mailbox.h"
 #include "mbgate/base/thread.h"
 #include "mbgate/config/conf.h"
+#include "mbgate/model/bus_mail.h"
 #include "mbgate/model/port.h"
 
 struct worker;
@@ -19,6 +20,12 @@ struct worker;
  */
 MUST_CHECK int worker_new(struct conf *conf, uint32_t bus, struct port *port, struct mailbox *up,
                           struct worker **ret_worker);
+
+/*
+ * What an earlier run learned of a device (struct bus_learned), for the same map; before worker_start(). What
+ * is too much is left out.
+ */
+void worker_learn(struct worker *w, uint32_t device, const struct bus_hole *holes, size_t n_holes);
 
 /* Commands go in here. It is closed by worker_stop(). */
 struct mailbox *worker_mailbox(struct worker *w);

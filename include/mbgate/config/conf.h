@@ -150,10 +150,11 @@ struct conf_bus {
         enum rtu_echo echo;
         bool low_latency;
         uint32_t broadcast_delay_ms;
-        uint32_t connect_timeout_ms; /* TCP kinds */
-        uint32_t stats_interval_s;   /* of its counters' topic; 0: never */
-        bool raw;                    /* requests of any kind are taken at … */
-        char *raw_topic;             /* <bus topic>/raw/set; "" without raw */
+        uint32_t connect_timeout_ms;      /* TCP kinds */
+        uint32_t stats_interval_s;        /* of its counters' topic; 0: never */
+        uint32_t write_expected_block_ms; /* the longest reading while writes are expected; 0: any */
+        bool raw;                         /* requests of any kind are taken at … */
+        char *raw_topic;                  /* <bus topic>/raw/set; "" without raw */
         char *raw_result_topic;
         struct conf_share share;
         struct conf_device *devices;
@@ -166,6 +167,7 @@ struct conf_gateway {
         char *log_level;
         uint32_t command_max_bytes;
         uint32_t command_timeout_ms; /* not sent to the bus until then: refused */
+        char *state_directory;       /* "": nowhere */
 };
 
 struct arena;

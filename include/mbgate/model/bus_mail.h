@@ -34,15 +34,17 @@ enum bus_mail_kind {
         BUS_MAIL_PORT,            /* struct bus_port_state; key: BUS_KEY_PORT */
         BUS_MAIL_STATS,           /* struct bus_stats_mail; key: BUS_KEY_STATS */
         BUS_MAIL_REPORT,          /* struct bus_report; key: BUS_KEY_REPORT + device */
+        BUS_MAIL_LEARNED,         /* struct bus_learned; key: BUS_KEY_LEARNED + device */
         BUS_MAIL_RAW_RESULT = 32, /* struct bus_raw_result; key 0 */
         BUS_MAIL_REGS,            /* struct bus_regs; key: BUS_KEY_REGS + its first point + 1, or 0 */
 };
 
-#define BUS_KEY_REGS   UINT32_C(0x10000000)
-#define BUS_KEY_DEVICE UINT32_C(0x40000000)
-#define BUS_KEY_REPORT UINT32_C(0x60000000)
-#define BUS_KEY_PORT   UINT32_C(0x80000000)
-#define BUS_KEY_STATS  UINT32_C(0x80000001)
+#define BUS_KEY_REGS    UINT32_C(0x10000000)
+#define BUS_KEY_DEVICE  UINT32_C(0x40000000)
+#define BUS_KEY_REPORT  UINT32_C(0x60000000)
+#define BUS_KEY_LEARNED UINT32_C(0x70000000)
+#define BUS_KEY_PORT    UINT32_C(0x80000000)
+#define BUS_KEY_STATS   UINT32_C(0x80000001)
 
 /* Commands that may wait for one bus; the next is refused with a result that says so. */
 #define BUS_COMMANDS_MAX 64
@@ -181,6 +183,23 @@ struct bus_report {
         struct block_stats blocks[];
 };
 
+/* Registers or bits that a device refuses; `count` 0: what lies on both sides of `address` is not read at
+ * once. */
+struct bus_hole {
+        uint8_t area; /* enum conf_area */
+        uint16_t address, count;
+};
+
+/* What is known for good of one device's map, whenever that changes. */
+struct bus_learned {
+        struct mail mail;
+        uint32_t generation;
+        uint32_t bus, device;
+        uint64_t fingerprint; /* of the map for which it holds */
+        size_t n_holes;
+        struct bus_hole holes[];
+};
+
 struct bus_port_state {
         struct mail mail;
         uint32_t generation;
@@ -208,6 +227,7 @@ MUST_CHECK int bus_samples_new(uint32_t block, size_t n_samples, size_t text_byt
                                char **ret_text);
 MUST_CHECK int bus_device_state_new(uint32_t device, struct bus_device_state **ret);
 MUST_CHECK int bus_report_new(uint32_t device, size_t n_blocks, struct bus_report **ret);
+MUST_CHECK int bus_learned_new(uint32_t device, size_t n_holes, struct bus_learned **ret);
 MUST_CHECK int bus_port_state_new(struct bus_port_state **ret);
 MUST_CHECK int bus_stats_mail_new(struct bus_stats_mail **ret);
 

@@ -48,6 +48,13 @@ struct port_reply {
         struct rtu_counts counts; /* what else was seen */
 };
 
+/* What a UART saw since it was opened or before: only differences mean something. */
+struct port_line_errors {
+        uint32_t n_parity;
+        uint32_t n_framing;
+        uint32_t n_breaks;
+};
+
 struct port;
 
 struct port_ops {
@@ -78,6 +85,9 @@ struct port_ops {
 
         /* For good: ends a running call soon, and all later ones at once. Safe on any thread. */
         void (*cancel)(struct port *p);
+
+        /* The driver's own counters. 0 or −errno: it has none. NULL: this kind has none. */
+        int (*line_errors)(struct port *p, struct port_line_errors *ret);
 
         /* A descriptor to poll for POLLIN/POLLHUP while idle, or −1. */
         int (*fd)(const struct port *p);
@@ -120,6 +130,11 @@ MUST_CHECK static inline int port_drain(struct port *p, uint64_t until_us, struc
 MUST_CHECK static inline int port_receive(struct port *p, uint8_t *bytes, size_t n_bytes)
 {
         return p->ops->receive ? p->ops->receive(p, bytes, n_bytes) : -ENOTSUP;
+}
+
+MUST_CHECK static inline int port_line_errors(struct port *p, struct port_line_errors *ret)
+{
+        return p->ops->line_errors ? p->ops->line_errors(p, ret) : -ENOTSUP;
 }
 
 static inline void port_cancel(struct port *p)

@@ -49,6 +49,9 @@ static void test_lists_of_the_command_line(void **state)
         assert_int_equal(scan_options_units(&o, "1-247"), 0);
         assert_int_equal(o.n_units, 247);
         assert_int_equal(scan_options_timeout(&o, "250"), 0);
+        assert_int_equal(scan_options_direction(&o, "kernel"), 0);
+        assert_int_equal(o.direction, CONF_DIRECTION_KERNEL);
+        assert_int_equal(scan_options_direction(&o, "left"), -EINVAL);
         assert_int_equal(scan_options_registers(&o, "input:0x10-0x1F"), 0);
         assert_int_equal(o.area, CONF_INPUT);
         assert_int_equal(o.address, 16);
@@ -424,12 +427,13 @@ static void test_the_configuration_loads(void **state)
         devices[2] = (struct scan_device){ .unit = 4, .setting = 1, .answers = false, .n_broken = 3 };
         devices[3] = (struct scan_device){ .unit = 5, .setting = 1, .answers = true };
         devices[4] = (struct scan_device){ .unit = 17, .setting = 5, .answers = true };
-        scan_conf_print("/dev/ttyS7", &p, devices, ARRAY_SIZE(devices), f);
+        scan_conf_print("/dev/ttyS7", CONF_DIRECTION_RTS, &p, devices, ARRAY_SIZE(devices), f);
         (void)fclose(f);
         assert_int_equal(scan_conf_from_text(text, MBGATE_SOURCE_DIR "/etc/templates", stderr, &conf), 0);
         assert_int_equal(conf->n_buses, 1); /* the second is not enabled */
         assert_string_equal(conf->buses[0].port, "/dev/ttyS7");
         assert_int_equal(conf->buses[0].baud, 19200);
+        assert_int_equal(conf->buses[0].direction, CONF_DIRECTION_RTS);
         assert_int_equal(conf->buses[0].parity, 'E');
         assert_int_equal(conf->buses[0].n_devices, 3);
         assert_string_equal(conf->buses[0].devices[0].name, "sdm-120-17");

@@ -81,6 +81,22 @@ static void test_nobody_answers(void **state)
         assert_only(&w, HINT_GARBLED, HINT_NO_DEVICE);
 }
 
+static void test_what_the_driver_counts(void **state)
+{
+        static const struct hint_device all[] = { { 0, 2, 18 } }, silent[] = { { 0, 20, 0 } },
+                                        good[] = { { 20, 0, 0 } };
+        struct hint_window w = WINDOW(all, .n_parity_errors = 90, .n_framing_errors = 3);
+
+        (void)state;
+        assert_only(&w, HINT_PARITY, HINT_NO_DEVICE);
+        w.n_parity_errors = 0;
+        assert_only(&w, HINT_SPEED, HINT_NO_DEVICE);
+        w = WINDOW(silent, .n_breaks = 1);
+        assert_only(&w, HINT_SWAPPED, HINT_NO_DEVICE);
+        w = WINDOW(good, .n_breaks = 5, .n_parity_errors = 5, .n_framing_errors = 5);
+        assert_none(&w);
+}
+
 static void test_broken_replies_only(void **state)
 {
         static const struct hint_device all[] = { { 0, 2, 18 } };
@@ -212,6 +228,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_a_healthy_line),
                 cmocka_unit_test(test_nobody_answers),
+                cmocka_unit_test(test_what_the_driver_counts),
                 cmocka_unit_test(test_broken_replies_only),
                 cmocka_unit_test(test_one_unit_twice),
                 cmocka_unit_test(test_missing_termination),

@@ -167,6 +167,12 @@ static void test_values_of_another_master(void **state)
         m = CONTAINER_OF(next_of(BUS_MAIL_SAMPLES), struct bus_samples, mail);
         assert_int_equal(m->samples[0].point, 4);
         mail_free(&m->mail);
+        SAY(10, "\x17\x00\x03\x00\x01\x00\x00\x00\x01\x02\x00\x05"); /* reads 3, writes 0 */
+        SAY(10, "\x17\x02\x00\x0A");
+        m = CONTAINER_OF(next_of(BUS_MAIL_SAMPLES), struct bus_samples, mail);
+        assert_int_equal(m->samples[0].point, 3);
+        assert_int_equal(m->samples[0].value.i, 10);
+        mail_free(&m->mail);
 }
 
 static void test_a_reply_to_nothing_is_no_value(void **state)

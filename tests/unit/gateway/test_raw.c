@@ -90,9 +90,11 @@ static void every_form(void **state)
 
                 rig_command(r, SET, cases[i].payload);
                 raw = take(r);
-                if (!raw)
+                if (!raw) {
                         fail_msg("%s: %s", cases[i].payload,
                                  (const char *)r->links[0]->published[0]->payload);
+                        break;
+                }
                 n = (size_t)snprintf(hex, sizeof(hex), "%02x", raw->unit);
                 for (size_t k = 0; k < raw->pdu.n_bytes; k++)
                         n += (size_t)snprintf(hex + n, sizeof(hex) - n, "%02x", raw->pdu.bytes[k]);
