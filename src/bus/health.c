@@ -6,9 +6,11 @@
 
 #define PAUSE_FIRST_US       USEC_PER_SEC
 #define PROBE_TIMEOUT_MIN_US UINT64_C(20000)
+#define PROBE_LEARNED_ADD_US UINT64_C(10000)
 
-/* 4 % of the longest pause: what the short probes of one round may take together; the full ones add < 1 %. */
-#define PROBE_ROUND_US (HEALTH_PAUSE_MAX_US / 25)
+/* 3 % of the longest pause: what the short probes of one round may take together; the full ones add about 1
+ * %. */
+#define PROBE_ROUND_US (HEALTH_PAUSE_MAX_US / 33)
 
 void health_init(struct health *h, uint64_t now_us)
 {
@@ -88,14 +90,19 @@ uint64_t health_timeout_us(const struct health *h, uint64_t configured_us, uint6
         return MBGATE_MAX(learned_us(h, configured_us), min_us);
 }
 
-uint64_t health_probe_timeout_us(const struct health *h, uint64_t configured_us, unsigned n_dead,
-                                 uint64_t wire_us)
+uint64_t health_probe_timeout_us(struct health *h, uint64_t configured_us, unsigned n_dead, uint64_t wire_us,
+                                 bool may_be_long)
 {
-        uint64_t learned = learned_us(h, configured_us);
         uint64_t share = PROBE_ROUND_US / MBGATE_MAX(n_dead, 1u);
 
-        if ((h->n_probes + 1) % (HEALTH_PROBE_FULL * MBGATE_MAX(n_dead, 1u)) == 0)
+        h->n_short++;
+        if (may_be_long && h->n_short >= HEALTH_PROBE_FULL * MBGATE_MAX(n_dead, 1u)) {
+                h->n_short = 0;
                 return configured_us;
+        }
         share = share > wire_us + PROBE_TIMEOUT_MIN_US ? share - wire_us : PROBE_TIMEOUT_MIN_US;
-        return MBGATE_MIN(MBGATE_MIN(share, learned), configured_us);
+        /* Who is known to be slow could not be heard otherwise. */
+        if (h->turnaround.n_total >= HEALTH_LEARNED_MIN)
+                share = histogram_percentile_us(&h->turnaround, 990) + PROBE_LEARNED_ADD_US;
+        return MBGATE_MIN(share, configured_us);
 }

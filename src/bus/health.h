@@ -29,6 +29,7 @@ struct health {
         uint32_t n_failures;         /* in a row */
         uint32_t probation;          /* answers still to give */
         uint32_t n_probes;           /* since it went */
+        uint32_t n_short;            /* probes since one that waited the whole time-out */
         uint64_t pause_us;           /* before the next probe */
         uint64_t since_us;           /* of the present status */
         uint64_t n_lost;             /* unanswered requests since it went */
@@ -57,11 +58,12 @@ void health_measured(struct health *h, uint64_t turnaround_us, uint64_t round_tr
 uint64_t health_timeout_us(const struct health *h, uint64_t configured_us, uint64_t min_us, bool others_wait);
 
 /*
- * The same for a probe while `n_dead` devices share the 5 %: what was learned, else a fair share less the
- * `wire_us` that request, reply and silences take; but now and then the configured time-out in full, so that
- * a slow device that was never heard is found too.
+ * The same for a probe while `n_dead` devices share the 5 %: the longest that it usually took and 10 ms, or
+ * while that is not known a fair share less the `wire_us` that request, reply and silences take. Now and
+ * then, when what probes may spend allows (`may_be_long`), the configured time-out in full, so that a slow
+ * device that was never heard is found, too, and one that has become slower.
  */
-uint64_t health_probe_timeout_us(const struct health *h, uint64_t configured_us, unsigned n_dead,
-                                 uint64_t wire_us);
+uint64_t health_probe_timeout_us(struct health *h, uint64_t configured_us, unsigned n_dead, uint64_t wire_us,
+                                 bool may_be_long);
 
 #endif

@@ -136,7 +136,9 @@ static void probe_save(struct schedule *s, uint64_t now_us)
 /* A probe waits for its budget: when that will be there. */
 static uint64_t probe_wake_us(const struct schedule *s, uint64_t now_us)
 {
-        return now_us + (uint64_t)(1 - s->probe_saved_us) * 1000 / SCHEDULE_PROBE_PERMILLE + 1;
+        int64_t missing_us = 1 - SCHEDULE_PROBE_SAVED_US - s->probe_saved_us;
+
+        return now_us + (uint64_t)MBGATE_MAX(missing_us, INT64_C(1)) * 1000 / SCHEDULE_PROBE_PERMILLE + 1;
 }
 
 /* Whether the poll that should be next is so late that other masters have to stand back. */
@@ -179,7 +181,7 @@ struct schedule_choice schedule_next(struct schedule *s, uint64_t now_us, bool c
         probe_save(s, now_us);
         if (commands_ready && (poll == s->n_jobs || s->command_ahead_us < (int64_t)SCHEDULE_COMMAND_AHEAD_US))
                 return (struct schedule_choice){ .kind = SCHEDULE_COMMAND };
-        if (probe < s->n_devices && s->probe_saved_us > 0)
+        if (probe < s->n_devices && s->probe_saved_us > -SCHEDULE_PROBE_SAVED_US)
                 return (struct schedule_choice){ .kind = SCHEDULE_PROBE, .index = probe };
         if (shared_goes(s, poll, now_us))
                 return (struct schedule_choice){ .kind = SCHEDULE_SHARED };

@@ -32,7 +32,8 @@
 /* Lateness is smoothed by an eighth. */
 #define SCHEDULE_SMOOTH 8
 
-/* Share of the line for probes, and how much of it may be saved up. */
+/* Share of the line for probes, and how much of it may be saved up or owed: a long probe must not stop the
+ * others. */
 #define SCHEDULE_PROBE_PERMILLE 50
 #define SCHEDULE_PROBE_SAVED_US INT64_C(500000)
 

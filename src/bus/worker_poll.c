@@ -270,7 +270,7 @@ static const struct conf_point *probe_point(const struct worker *w, uint32_t dev
 
 void worker_probe(struct worker *w, uint32_t device)
 {
-        const struct worker_device *d = &w->devices[device];
+        struct worker_device *d = &w->devices[device];
         uint64_t configured_us = d->conf->response_timeout_ms * USEC_PER_MSEC;
         uint64_t wire_us = plan_read_us(&w->cost, PDU_READ_HOLDING, PROBE_REGS) - w->cost.turnaround_us;
         const struct conf_point *p;
@@ -287,7 +287,8 @@ void worker_probe(struct worker *w, uint32_t device)
         range = plan_range(d->conf, p->area, p->address, p->address + value_n_regs(&p->format));
         pdu_read_request(&request, plan_function(p->area), range.address, range.count);
         r = worker_exchange(w, device, &request,
-                            health_probe_timeout_us(&d->health, configured_us, count_dead(w), wire_us),
+                            health_probe_timeout_us(&d->health, configured_us, count_dead(w), wire_us,
+                                                    w->schedule.probe_saved_us >= 0),
                             SCHEDULE_PROBE, &reply);
         (void)r; /* health, schedule and port have learned of it */
 }

@@ -108,7 +108,8 @@ static void line_probe(struct line *l, uint32_t device)
         uint64_t start_us = l->now_us, timeout_us;
 
         assert_int_equal(l->health[device].status, DEVICE_OFFLINE);
-        timeout_us = health_probe_timeout_us(&l->health[device], l->timeout_us, l->n_dead, l->cost_us);
+        timeout_us = health_probe_timeout_us(&l->health[device], l->timeout_us, l->n_dead, l->cost_us,
+                                             l->schedule.probe_saved_us >= 0);
         if (l->is_dead[device])
                 line_silence(l, device, SCHEDULE_PROBE, timeout_us + l->cost_us);
         else

@@ -12,6 +12,7 @@
 #include "mbgate/base/byteorder.h"
 #include "mbgate/base/clock.h"
 #include "mbgate/base/log.h"
+#include "mbgate/bus/plan.h"
 #include "mbgate/bus/worker.h"
 #include "mbgate/model/bus_mail.h"
 
@@ -395,16 +396,264 @@ static void test_reload(void **state)
         assert_int_equal(atomic_load(&rig.c.conf.n_refs), 1);
 }
 
+static void wait_end(void)
+{
+        while (!worker_has_ended(rig.worker))
+                (void)poll(NULL, 0, 1);
+}
+
 static void wait_requests(size_t n)
 {
         while (fake_port_n_requests(rig.port) < n)
                 (void)poll(NULL, 0, 1);
 }
 
-static void wait_end(void)
+/* The worker stands in a transaction: what is posted now waits for its end. */
+static void hold_worker(void)
 {
-        while (!worker_has_ended(rig.worker))
+        fake_port_block(rig.port, true);
+        wait_requests(fake_port_n_requests(rig.port) + 1);
+}
+
+/* The value of the n-th write of one register to a unit and address. */
+static uint16_t written_value(uint8_t unit, uint16_t address, size_t n, uint64_t *ret_at_us)
+{
+        struct fake_request r;
+
+        for (size_t i = 0; fake_port_request(rig.port, i, &r); i++) {
+                if (r.unit != unit || r.pdu.bytes[0] != PDU_WRITE_REGISTER ||
+                    get_be16(r.pdu.bytes + 1) != address || n-- > 0)
+                        continue;
+                *ret_at_us = r.at_us;
+                return get_be16(r.pdu.bytes + 3);
+        }
+        fail_msg("no such write");
+        return 0;
+}
+
+/* Readings of a function 3 request of exactly this range. */
+static size_t count_reads(uint8_t unit, uint16_t address, uint16_t count)
+{
+        struct fake_request r;
+        size_t n = 0;
+
+        for (size_t i = 0; fake_port_request(rig.port, i, &r); i++)
+                n += r.unit == unit && r.pdu.bytes[0] == PDU_READ_HOLDING &&
+                     get_be16(r.pdu.bytes + 1) == address && get_be16(r.pdu.bytes + 3) == count;
+        return n;
+}
+
+static void test_newest_write_wins(void **state)
+{
+        static const enum bus_outcome outcomes[] = { BUS_RESULT_REPLACED, BUS_RESULT_REPLACED,
+                                                     BUS_RESULT_OK };
+        uint64_t at_us;
+
+        (void)state;
+        rig_init();
+        rig.c.points[0].writes = CONF_WRITES_NEWEST;
+        rig_start();
+        wait_device(0, DEVICE_ONLINE);
+        hold_worker();
+        for (uint16_t i = 0; i < 3; i++)
+                post(command(BUS_OP_WRITE, 0, (uint16_t)(100 + i)));
+        fake_port_block(rig.port, false);
+        for (size_t i = 0; i < 3; i++) {
+                struct bus_result r = next_result();
+
+                assert_int_equal(r.id, i + 1);
+                assert_int_equal(r.outcome, outcomes[i]);
+        }
+        assert_int_equal(count_requests(10, PDU_WRITE_REGISTER), 1);
+        assert_int_equal(written_value(10, 0, 0, &at_us), 102);
+        /* The other points' are all carried out, in order. */
+        hold_worker();
+        for (uint16_t i = 0; i < 3; i++)
+                post(command(BUS_OP_WRITE, 1, (uint16_t)(200 + i)));
+        fake_port_block(rig.port, false);
+        for (uint16_t i = 0; i < 3; i++) {
+                assert_int_equal(next_result().outcome, BUS_RESULT_OK);
+                assert_int_equal(written_value(10, 1, i, &at_us), 200 + i);
+        }
+}
+
+static void test_write_pause(void **state)
+{
+        uint64_t first_us, second_us, other_us, late_id = 4;
+        struct bus_command *late;
+
+        (void)state;
+        rig_init();
+        rig.c.points[0].write_pause_ms = 200;
+        rig_start();
+        wait_device(0, DEVICE_ONLINE);
+        hold_worker();
+        post(command(BUS_OP_WRITE, 0, 1));
+        post(command(BUS_OP_WRITE, 0, 2));
+        post(command(BUS_OP_WRITE, 1, 3));
+        fake_port_block(rig.port, false);
+        for (size_t i = 0; i < 3; i++)
+                assert_int_equal(next_result().outcome, BUS_RESULT_OK);
+        assert_int_equal(written_value(10, 0, 0, &first_us), 1);
+        assert_int_equal(written_value(10, 0, 1, &second_us), 2);
+        assert_int_equal(written_value(10, 1, 0, &other_us), 3);
+        assert_true(second_us >= first_us + 200 * USEC_PER_MSEC);
+        assert_true(other_us < second_us);
+        /* Who would have to wait too long is told so. */
+        late = command(BUS_OP_WRITE, 0, 5);
+        late->deadline_us = late->posted_us + 20 * USEC_PER_MSEC;
+        post(command(BUS_OP_WRITE, 0, 4));
+        post(late);
+        for (size_t i = 0; i < 2; i++) {
+                struct bus_result r = next_result();
+
+                assert_int_equal(r.outcome, r.id == late_id ? BUS_RESULT_EXPIRED : BUS_RESULT_OK);
+        }
+}
+
+static void test_what_it_holds_is_not_written(void **state)
+{
+        (void)state;
+        rig_init();
+        rig.c.points[0].write_unchanged = false;
+        rig_start();
+        assert_int_equal(next_value(0, false), 10 * 256);
+        post(command(BUS_OP_WRITE, 0, 10 * 256));
+        assert_outcome(BUS_RESULT_OK);
+        assert_int_equal(count_requests(10, PDU_WRITE_REGISTER), 0);
+        post(command(BUS_OP_WRITE, 0, 7));
+        assert_outcome(BUS_RESULT_OK);
+        post(command(BUS_OP_WRITE, 0, 7));
+        assert_outcome(BUS_RESULT_OK);
+        assert_int_equal(count_requests(10, PDU_WRITE_REGISTER), 1);
+        /* The device has changed its mind, and a reading has shown it. */
+        fake_port_set_register(rig.port, 10, 0, 8);
+        while (next_value(0, false) != 8)
+                ;
+        post(command(BUS_OP_WRITE, 0, 7));
+        assert_outcome(BUS_RESULT_OK);
+        assert_int_equal(count_requests(10, PDU_WRITE_REGISTER), 2);
+}
+
+static void test_write_is_repeated(void **state)
+{
+        uint64_t first_us, second_us;
+
+        (void)state;
+        rig_init();
+        rig.c.points[0].write_repeat_s = 1;
+        rig_start();
+        wait_device(0, DEVICE_ONLINE);
+        post(command(BUS_OP_WRITE, 0, 77));
+        assert_outcome(BUS_RESULT_OK);
+        fake_port_set_register(rig.port, 10, 0, 0); /* it has fallen back */
+        while (fake_port_register(rig.port, 10, 0) != 77)
                 (void)poll(NULL, 0, 1);
+        assert_int_equal(written_value(10, 0, 0, &first_us), 77);
+        assert_int_equal(written_value(10, 0, 1, &second_us), 77);
+        assert_true(second_us >= first_us + USEC_PER_SEC);
+}
+
+static void test_once_and_on_demand(void **state)
+{
+        (void)state;
+        rig_init();
+        rig.c.points[4].poll = CONF_POLL_ONCE;
+        rig.c.points[5].poll = CONF_POLL_DEMAND;
+        rig_start();
+        assert_int_equal(next_value(4, false), 11 * 256);
+        while (count_requests(10, PDU_READ_HOLDING) < 20)
+                (void)poll(NULL, 0, 1);
+        assert_int_equal(count_requests(11, PDU_READ_HOLDING), 1);
+        post(command(BUS_OP_READ, 5, 0));
+        assert_outcome(BUS_RESULT_OK);
+        assert_int_equal(next_value(5, true), 11 * 256 + 1);
+        assert_int_equal(count_reads(11, 1, 1), 1);
+}
+
+/* What is read seldom comes along with what is read often when that is cheaper than another request. */
+static void test_picks_up_neighbours(void **state)
+{
+        (void)state;
+        rig_init();
+        rig.c.points[3].address = 11;
+        rig.c.points[3].interval_ms = 300;
+        rig_start();
+        assert_int_equal(next_value(3, false), 10 * 256 + 11);
+        while (count_reads(10, 0, 12) < 4)
+                (void)poll(NULL, 0, 1);
+        assert_int_equal(count_reads(10, 11, 1), 0);
+        assert_true(count_reads(10, 0, 3) > 4);
+        /* Unless the device refuses what lies between. */
+        fake_port_set_missing(rig.port, 10, 7, true);
+        while (count_reads(10, 11, 1) < 3)
+                (void)poll(NULL, 0, 1);
+        assert_int_equal(next_value(3, false), 10 * 256 + 11);
+}
+
+/* Where a write came others are expected: readings are cut short. */
+static void test_expected_writes(void **state)
+{
+        struct fake_request r;
+        size_t n;
+
+        (void)state;
+        rig_init();
+        rig.c.bus.write_expected_block_ms = 60;
+        for (uint16_t i = 2; i < 80; i++)
+                (void)bus_conf_point(&rig.c, CONF_HOLDING, i, 1, 20);
+        rig_start();
+        assert_int_equal(next_value(83, false), 11 * 256 + 79);
+        assert_true(count_reads(11, 0, 80) > 0);
+        post(command(BUS_OP_WRITE, 0, 1));
+        assert_outcome(BUS_RESULT_OK);
+        n = fake_port_n_requests(rig.port);
+        while (fake_port_n_requests(rig.port) < n + 30)
+                (void)poll(NULL, 0, 1);
+        for (size_t i = n + 1; i < n + 30 && fake_port_request(rig.port, i, &r); i++)
+                assert_true(r.pdu.bytes[0] != PDU_READ_HOLDING || get_be16(r.pdu.bytes + 3) <= 20);
+        assert_int_equal(next_value(83, false), 11 * 256 + 79);
+}
+
+/* What a device refuses is told above, and what is known from above is not asked for again. */
+static void test_learned(void **state)
+{
+        struct bus_hole holes[4];
+        struct bus_learned *m;
+        size_t n_holes = 0, n_asked = 0;
+        struct fake_request r;
+
+        (void)state;
+        for (unsigned run = 0; run < 2; run++) {
+                rig_init();
+                rig.c.points[2].address = 5;
+                rig.c.points[3].address = 6;
+                for (uint16_t i = 2; i < 5; i++)
+                        fake_port_set_missing(rig.port, 10, i, true);
+                assert_int_equal(worker_new(&rig.c.conf, 0, &rig.port->port, rig.up, &rig.worker), 0);
+                worker_learn(rig.worker, 0, holes, n_holes);
+                assert_int_equal(worker_start(rig.worker), 0);
+                assert_int_equal(next_value(3, false), 10 * 256 + 6);
+                if (run == 0) {
+                        m = CONTAINER_OF(next_of(BUS_MAIL_LEARNED), struct bus_learned, mail);
+                        assert_int_equal(m->device, 0);
+                        assert_true(m->fingerprint == plan_fingerprint(&rig.c.devices[0]));
+                        assert_in_range(m->n_holes, 1, 4);
+                        n_holes = m->n_holes;
+                        memcpy(holes, m->holes, n_holes * sizeof(holes[0]));
+                        assert_int_equal(holes[0].address, 2);
+                        assert_int_equal(holes[0].count, 3);
+                        mail_free(&m->mail);
+                        assert_true(count_reads(10, 0, 7) > 0);
+                        (void)rig_done(state);
+                }
+        }
+        while (count_requests(10, PDU_READ_HOLDING) < 20)
+                (void)poll(NULL, 0, 1);
+        for (size_t i = 0; fake_port_request(rig.port, i, &r); i++)
+                n_asked += r.unit == 10 && get_be16(r.pdu.bytes + 1) + get_be16(r.pdu.bytes + 3) > 2 &&
+                           get_be16(r.pdu.bytes + 1) < 5;
+        assert_int_equal(n_asked, 0);
 }
 
 /* A stop comes at the boundary of a transaction, if that is near: the line is free then. */
@@ -516,6 +765,14 @@ int main(void)
                 cmocka_unit_test_teardown(test_busy, rig_done),
                 cmocka_unit_test_teardown(test_port_lost, rig_done),
                 cmocka_unit_test_teardown(test_reload, rig_done),
+                cmocka_unit_test_teardown(test_newest_write_wins, rig_done),
+                cmocka_unit_test_teardown(test_write_pause, rig_done),
+                cmocka_unit_test_teardown(test_what_it_holds_is_not_written, rig_done),
+                cmocka_unit_test_teardown(test_write_is_repeated, rig_done),
+                cmocka_unit_test_teardown(test_once_and_on_demand, rig_done),
+                cmocka_unit_test_teardown(test_picks_up_neighbours, rig_done),
+                cmocka_unit_test_teardown(test_expected_writes, rig_done),
+                cmocka_unit_test_teardown(test_learned, rig_done),
                 cmocka_unit_test_teardown(test_stop_lets_a_transaction_end, rig_done),
                 cmocka_unit_test_teardown(test_stop_says_when_the_line_is_free, rig_done),
                 cmocka_unit_test_teardown(test_line_is_not_free_after_silence, rig_done),
