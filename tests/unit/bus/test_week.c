@@ -222,6 +222,7 @@ static void step(struct week *k, uint64_t until_us, bool flood)
                 k->command_us += 20 * MS;
                 schedule_charge(&k->w->schedule, SCHEDULE_COMMAND, 20 * MS);
                 break;
+        case SCHEDULE_SHARED: fail(); break;
         case SCHEDULE_POLL: poll_block(k, c.index); break;
         case SCHEDULE_PROBE: probe(k, (uint32_t)c.index); break;
         }
