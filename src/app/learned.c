@@ -37,6 +37,7 @@ struct entry {
 
 struct learned {
         char *path, *new_path; /* NULL: nowhere */
+        struct loop *loop;
         struct loop_timer *timer;
         struct entry *entries;
         size_t n_entries, size;
@@ -287,7 +288,7 @@ static void learned_on_timer(void *user, uint64_t now_us)
 static void learned_changed(struct learned *l)
 {
         if (!l->is_dirty && !l->is_writing && l->path)
-                loop_timer_set(l->timer, clock_monotonic_us() + LEARNED_PAUSE_US);
+                loop_timer_set(l->timer, loop_now_us(l->loop) + LEARNED_PAUSE_US);
         l->is_dirty = l->path != NULL;
 }
 
@@ -299,6 +300,7 @@ int learned_new(struct loop *loop, const struct conf *conf, struct learned **ret
 
         if (!l)
                 return -ENOMEM;
+        l->loop = loop;
         r = loop_add_timer(loop, learned_on_timer, l, &l->timer);
         if (r == 0 && folder && *folder) {
                 if (asprintf(&l->path, "%s/%s", folder, LEARNED_FILE) < 0)

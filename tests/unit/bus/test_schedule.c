@@ -333,6 +333,30 @@ static void test_dead_devices(void **state)
         schedule_done(&l.schedule);
 }
 
+/* Flat out: two dead of ten take no more than 5 % of what the other eight can have. */
+static void test_dead_devices_on_a_full_line(void **state)
+{
+        uint64_t n[2] = { 0 };
+
+        (void)state;
+        for (size_t run = 0; run < 2; run++) {
+                struct line l;
+
+                line_init(&l, run == 0 ? 8 : 10, 2, 100 * MS);
+                line_run(&l, 60 * S, false);
+                if (run == 1)
+                        l.is_dead[3] = l.is_dead[7] = true;
+                line_run(&l, 10 * S, false);
+                for (size_t i = 0; i < l.schedule.n_jobs; i++)
+                        n[run] -= l.is_dead[i / 2] ? 0 : l.n_served[i];
+                line_run(&l, 600 * S, false);
+                for (size_t i = 0; i < l.schedule.n_jobs; i++)
+                        n[run] += l.is_dead[i / 2] ? 0 : l.n_served[i];
+                schedule_done(&l.schedule);
+        }
+        assert_true(n[1] * 100 >= n[0] * 95);
+}
+
 /* All dead from the start: none was ever heard, the time-outs are full ones at first. */
 static void test_all_dead_then_back(void **state)
 {
@@ -464,6 +488,7 @@ int main(void)
                 cmocka_unit_test(test_command_flood),
                 cmocka_unit_test(test_lone_command_goes_first),
                 cmocka_unit_test(test_dead_devices),
+                cmocka_unit_test(test_dead_devices_on_a_full_line),
                 cmocka_unit_test(test_all_dead_then_back),
                 cmocka_unit_test(test_day),
                 cmocka_unit_test(test_held_device),
