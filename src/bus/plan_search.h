@@ -14,7 +14,7 @@
 
 #include "mbgate/bus/plan.h"
 
-#define PLAN_WAYS      64
+#define PLAN_WAYS      32
 #define PLAN_INTERVALS 6
 
 /* What one search looks at. */
