@@ -207,7 +207,7 @@ static int exchange(struct worker *w, const struct bus_raw *raw, struct port_rep
                 .unit = raw->unit,
                 .pdu = raw->pdu,
                 .timeout_us = timeout_us,
-                .silence_us = d ? d->conf->gap_ms * USEC_PER_MSEC : 0,
+                .silence_us = d ? worker_gap_us(d) : 0,
         };
         int drained = 0,
             r = worker_transact(w, &request,
@@ -243,6 +243,15 @@ static enum bus_outcome outcome_of(int result, const struct port_reply *reply)
         return reply->began_us == 0 ? BUS_RESULT_EXPIRED : BUS_RESULT_TIMEOUT;
 }
 
+/* What devices were known to hold is not known any more. */
+static void forget_outputs(struct worker *w, const struct bus_raw *raw)
+{
+        for (size_t i = 0; i < w->n_devices && raw->pdu.bytes[0] > PDU_READ_INPUT; i++) {
+                if (w->devices[i].conf->unit_id == raw->unit || raw->unit == 0)
+                        worker_outputs_forget(&w->devices[i]);
+        }
+}
+
 /* What was written is read at the next turn, so that who subscribes sees it soon. */
 static void hurry(struct worker *w, const struct bus_raw *raw, uint64_t now_us)
 {
@@ -276,6 +285,8 @@ void worker_raw_run(struct worker *w, enum bus_raw_class raw_class)
         raw = take_out(w, i);
         r = exchange(w, raw, &reply);
         post_result(w, raw, outcome_of(r, &reply), &reply);
+        if (reply.began_us != 0)
+                forget_outputs(w, raw);
         if (r >= 0 && reply.began_us != 0 && w->is_open)
                 hurry(w, raw, reply.done_us);
         mail_free(&raw->mail);

@@ -144,6 +144,9 @@ int check_bus(struct loader *l, struct conf_bus *b)
         r = check_port(l, b);
         if (r < 0)
                 return r;
+        if (b->mode == CONF_MODE_LISTEN && b->raw)
+                source_error(&l->source, loader_own_pos(l, "raw"),
+                             "%s: with mode = \"listen\" nothing is sent: remove raw", PLACE(l));
         if (b->mode == CONF_MODE_LISTEN && b->kind == CONF_PORT_TCP)
                 source_error(&l->source, loader_own_pos(l, "mode"),
                              "%s: mode = \"listen\" hears nothing on Modbus TCP, where each master has a "

@@ -177,6 +177,11 @@ int check_share(struct loader *l, struct conf_bus *b)
 {
         const struct tree *allow = loader_own(l, "allow");
 
+        if (b->mode == CONF_MODE_LISTEN && b->share.max_age_ms == 0)
+                source_error(&l->source, loader_own_pos(l, "share"),
+                             "%s: with mode = \"listen\" nothing is sent, so others can have what was heard "
+                             "at most: say with max_age_ms how old it may be",
+                             PLACE(l));
         if (!parse_unit_map(b->share.unit_map, b->share.units))
                 source_error(&l->source, loader_own_pos(l, "unit_map"),
                              "%s: unit_map is \"%s\", it must be like \"101:1,110-119:10\", each unit from 0 "
