@@ -200,6 +200,8 @@ static void take(struct worker *w, uint64_t now_us)
 
         while (listen_next(&l->listen, now_us, &pair) != LISTEN_NONE) {
                 count(w, &pair);
+                if (pair.request.n_bytes > 0 && pair.request.bytes[0] > PDU_READ_INPUT)
+                        worker_raw_forget(w, pair.unit);
                 for (uint32_t i = 0; i < w->n_devices && pair.kind < LISTEN_BROADCAST; i++) {
                         if (w->devices[i].conf->unit_id == pair.unit)
                                 take_device(w, i, &pair, now_us);

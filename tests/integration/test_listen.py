@@ -225,3 +225,27 @@ def test_on_a_bad_line_no_wrong_value(listening, mqtt):
             assert m.text == "-157"
     assert len(mqtt.values("mbgate/sensor/temp")) > 20
     assert tap.from_tap == b""
+
+
+def test_what_was_heard_is_shared(listening, mqtt):
+    """Others can have by Modbus TCP what the master has read lately, and nothing else: nothing is sent."""
+    port = harness.free_port()
+    gateway, sim, tap = listening(more=f'interval_ms = 20000; share = {{ listen = "127.0.0.1:{port}"; max_age_ms = 60000; }};')
+    gateway.wait_line("rs485: .* is open")
+    other = compat.tcp_master(port)
+    assert other.connect()
+    assert other.read_holding_registers(0, 2, 10).exception_code == 10
+    sim.ask("set 10:holding:0 = 215")
+    mbpoll(tap.master_port, "-a", "10", "-r", "0", "-c", "4")
+    mqtt.wait("mbgate/sensor/temp", "21.5")
+    mqtt.wait("mbgate/sensor/test", "-157")
+    assert other.read_holding_registers(0, 4, 10).registers[0::3] == [215, 65536 - 157]
+    assert other.read_holding_registers(3, 2, 10).exception_code == 10
+    assert other.write_register(2, 5, 10).exception_code == 10
+    assert mbpoll(tap.master_port, "-a", "10", "-r", "2", write=["512"])[0] == 0
+    harness.wait_until(lambda: other.read_holding_registers(2, 1, 10).isError(), "after a write it is not known")
+    mbpoll(tap.master_port, "-a", "10", "-r", "2", "-c", "1")
+    mqtt.wait("mbgate/sensor/led", "512")
+    assert other.read_holding_registers(2, 1, 10).registers == [512]
+    other.close()
+    assert tap.from_tap == b""
