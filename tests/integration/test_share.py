@@ -407,3 +407,82 @@ def test_two_programs_want_the_address(shared, wire, folder):
         gateway.wait_line(f"share: cannot listen on 127.0.0.1:{elsewhere}: Address already in use")
     gateway.wait_line(f"share: other masters can connect to 127.0.0.1:{elsewhere}")  # ten seconds later
     assert registers_of(wire(elsewhere).read(1, 0, 1)) == [1000]
+
+
+def test_a_tcp_bus_is_shared_too(folder, broker, mqtt, start_sim, start_gateway, wire):
+    """Behind Modbus TCP, units 0 and 255 are units like others; other masters need not know where the device is."""
+    device, port = harness.free_port(), harness.free_port()
+    text = harness.conf(harness.bus(f"tcp://127.0.0.1:{device}", [harness.device("dev", 255, harness.registers(0, 4))], "",
+                                    more=f'share = {{ listen = "127.0.0.1:{port}"; unit_map = "1:255"; }};'),
+                        harness.link(broker.port))
+    (folder / "sim.conf").write_text(text)
+    start_sim("--values", "address", folder / "sim.conf").wait_ready()
+    start_gateway(text)
+    mqtt.wait("mbgate/dev/r3", "3")
+    w = wire(port)
+    for unit in (1, 255):
+        assert registers_of(w.read(unit, 1, 3)) == [1, 2, 3]
+    assert w.read(255, 5000, 1) == b"\x83\x02"
+
+
+def test_every_address_of_the_machine(shared, wire):
+    """[::] is IPv4, too, and the list says who comes in."""
+    gateway, _, port = shared()
+    elsewhere = harness.free_port()
+    text = gateway.text_of('allow = ( { address = "127.0.0.1"; units = "1"; }, { address = "::1"; units = "2"; } );',
+                           elsewhere).replace(f"127.0.0.1:{elsewhere}", f"[::]:{elsewhere}")
+    gateway.reload(text)
+    assert registers_of(wire(elsewhere).read(1, 0, 1)) == [1000]
+    assert wire(elsewhere).read(2, 0, 1) == b"\x83\x0a"
+    w = wire(elsewhere)
+    w.close()
+    w.socket = socket.create_connection(("::1", elsewhere), harness.LIMIT)
+    assert registers_of(w.read(2, 0, 1)) == [2000]
+    assert w.read(1, 0, 1) == b"\x83\x0a"
+
+
+def test_broadcast(shared, wire, mqtt):
+    """A write to unit 0 is heard by all, where it is allowed, and published for all."""
+    _, _, port = shared('allow = ( { address = "127.0.0.1"; units = "0-247"; } );', interval_ms=3600000)
+    w = wire(port)
+    start = mqtt.mark()
+    assert w.ask(0, struct.pack(">BHH", 6, 7, 4242)) == struct.pack(">BHH", 6, 7, 4242)
+    for unit in (1, 2):
+        mqtt.wait(f"mbgate/dev{unit}/r7", "4242", start)
+    assert w.read(0, 0, 1) == b"\x83\x0a"
+    assert registers_of(w.read(3, 7, 1)) == [4242]
+
+
+def test_commands_go_before_masters(shared, mqtt):
+    """While masters want all of the line, a command by MQTT waits for one transaction."""
+    _, _, port = shared(interval_ms=2000)
+    end = time.monotonic() + 10
+    errors = []
+
+    def master():
+        w = Wire(port)
+        try:
+            while time.monotonic() < end:
+                assert w.read(1, 0, 10)[0] == 3
+        except Exception as error:
+            errors.append(error)
+        finally:
+            w.close()
+
+    threads = [threading.Thread(target=master) for _ in range(4)]
+    for t in threads:
+        t.start()
+    latencies = []
+    while time.monotonic() < end - 1:
+        start = mqtt.mark()
+        mqtt.publish("mbgate/dev2/r5/set", str(100 + len(latencies)))
+        result = json.loads(mqtt.wait("mbgate/dev2/r5/result", start=start).text)
+        assert result["ok"], result
+        latencies.append(result["latency_ms"])
+        time.sleep(0.05)
+    for t in threads:
+        t.join()
+    assert not errors, errors
+    latencies.sort()
+    print("commands:", len(latencies), "latency ms:", latencies[len(latencies) // 2], latencies[-1])
+    assert latencies[len(latencies) // 2] < 120
