@@ -54,6 +54,7 @@ static void post_result(struct worker *w, const struct bus_raw *raw, enum bus_ou
 
 void worker_raw_refuse(struct worker *w, struct bus_raw *raw, enum bus_outcome outcome)
 {
+        w->stats.n_shared_refused += raw->raw_class == BUS_RAW_SHARED;
         post_result(w, raw, outcome, NULL);
         mail_free(&raw->mail);
 }
@@ -163,6 +164,7 @@ static void count(struct worker *w, const struct bus_raw *raw, int result, const
         if (reply->began_us == 0)
                 return;
         s->n_transactions++;
+        s->n_shared += raw->raw_class == BUS_RAW_SHARED;
         s->n_writes += raw->pdu.bytes[0] >= PDU_WRITE_COIL;
         s->n_ok += result == PORT_OK;
         s->n_timeouts += result == PORT_TIMEOUT || result == PORT_BROKEN;

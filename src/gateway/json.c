@@ -233,17 +233,18 @@ static json_t *json_round_trip(const struct bus_stats *s)
 void gw_json_bus(const struct bus_stats *s, bool is_open, const char *port_reason, struct buf *out)
 {
         CLEANUP(json_free)
-        json_t *j =
-                json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:f,s:f}", "port",
-                          is_open ? "open" : "lost", "reason", port_reason, "transactions",
-                          (json_int_t)s->n_transactions, "ok", (json_int_t)s->n_ok, "timeouts",
-                          (json_int_t)s->n_timeouts, "crc", (json_int_t)s->n_crc, "exceptions",
-                          json_exceptions(s), "foreign", (json_int_t)s->n_foreign, "junk_bytes",
-                          (json_int_t)s->n_junk_bytes, "echo", (json_int_t)s->n_echo, "retries",
-                          (json_int_t)s->n_retries, "writes", (json_int_t)s->n_writes, "missed_deadlines",
-                          (json_int_t)s->n_missed_deadlines, "port_lost", (json_int_t)s->n_port_lost,
-                          "samples_lost", (json_int_t)s->n_samples_lost, "round_trip_ms", json_round_trip(s),
-                          "load_percent", s->load_permille / 10.0, "min_gap_ms", s->min_gap_us / 1e3);
+        json_t *j = json_pack(
+                "{s:s,s:s,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:f,s:f}", "port",
+                is_open ? "open" : "lost", "reason", port_reason, "transactions",
+                (json_int_t)s->n_transactions, "ok", (json_int_t)s->n_ok, "timeouts",
+                (json_int_t)s->n_timeouts, "crc", (json_int_t)s->n_crc, "exceptions", json_exceptions(s),
+                "foreign", (json_int_t)s->n_foreign, "junk_bytes", (json_int_t)s->n_junk_bytes, "echo",
+                (json_int_t)s->n_echo, "retries", (json_int_t)s->n_retries, "writes", (json_int_t)s->n_writes,
+                "shared", (json_int_t)s->n_shared, "shared_refused", (json_int_t)s->n_shared_refused,
+                "missed_deadlines", (json_int_t)s->n_missed_deadlines, "port_lost",
+                (json_int_t)s->n_port_lost, "samples_lost", (json_int_t)s->n_samples_lost, "round_trip_ms",
+                json_round_trip(s), "load_percent", s->load_permille / 10.0, "min_gap_ms",
+                s->min_gap_us / 1e3);
 
         json_append(j, JSON_REAL_PRECISION(6), out);
 }

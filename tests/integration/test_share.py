@@ -168,6 +168,7 @@ def test_several_masters(shared, mqtt):
     stats = [json.loads(text) for text in mqtt.values("mbgate/bus/line", start)]
     print("load:", [s["load_percent"] for s in stats], "missed:", stats[-1]["missed_deadlines"])
     assert max(s["load_percent"] for s in stats) > 80
+    assert stats[-1]["shared"] >= 100 and stats[-1]["shared_refused"] == 0
     # On a machine that has better to do, a moment without a processor is a turn missed by each of ten blocks.
     assert stats[-1]["missed_deadlines"] - stats[0]["missed_deadlines"] <= 20
     # The polls are late by a transaction of another at most, and what is saved up for masters.
@@ -258,6 +259,7 @@ def test_exceptions(shared, wire, mqtt):
     assert time.monotonic() - begun < 12
     assert sim.stats()["units"].get("77", {"requests": 0})["requests"] <= 8
     assert registers_of(w.read(1, 1, 1)) == [1001]
+    mqtt.wait("mbgate/bus/line", lambda text: json.loads(text)["shared_refused"] >= 12)
 
 
 def test_dead_device_and_lost_port(shared, wire, mqtt):

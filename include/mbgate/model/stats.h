@@ -21,6 +21,8 @@ struct bus_stats {
         uint64_t n_echo;
         uint64_t n_retries;
         uint64_t n_writes;
+        uint64_t n_shared;         /* of other masters, among n_transactions */
+        uint64_t n_shared_refused; /* theirs that were not sent: too late, the unit silent, no port */
         uint64_t n_missed_deadlines;
         uint64_t n_port_lost;
         uint64_t n_samples_lost;    /* replaced in the mailbox before the gateway took them */
