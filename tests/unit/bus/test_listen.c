@@ -401,6 +401,139 @@ static void test_noise_never_makes_values(void **state)
         assert_string_equal(t.heard, "R");
 }
 
+/* ---- a hasty master and bad devices, for hours of virtual time: a register's value is its unit and address
+ * ---- */
+
+#define CHAOS_LATE 8
+
+struct chaos {
+        struct listen listen;
+        struct random random;
+        uint64_t now_us;
+        struct {
+                uint64_t due_us; /* 0: none */
+                uint8_t adu[RTU_ADU_MAX_BYTES];
+                size_t n;
+        } late[CHAOS_LATE];
+        uint64_t n_good, n_doubtful, n_wrong;
+};
+
+static void chaos_take(struct chaos *c)
+{
+        struct listen_pair p;
+        enum listen_kind kind;
+
+        while ((kind = listen_next(&c->listen, c->now_us, &p)) != LISTEN_NONE) {
+                unsigned address = p.request.bytes[2], count = p.request.bytes[4];
+
+                if (kind != LISTEN_REPLY)
+                        continue;
+                if (p.is_doubtful) {
+                        c->n_doubtful++;
+                        continue;
+                }
+                c->n_good++;
+                for (unsigned i = 0; i < count; i++)
+                        c->n_wrong += p.reply.bytes[2 + 2 * i] != p.unit ||
+                                      p.reply.bytes[3 + 2 * i] != (uint8_t)(address + i);
+        }
+}
+
+/* In pieces as an adapter delivers them. */
+static void chaos_hear(struct chaos *c, const uint8_t *data, size_t n)
+{
+        while (n > 0) {
+                size_t piece = 1 + (size_t)random_below(&c->random, 20);
+
+                piece = piece < n ? piece : n;
+                listen_feed(&c->listen, data, piece, c->now_us);
+                chaos_take(c);
+                c->now_us += random_below(&c->random, 2000);
+                data += piece;
+                n -= piece;
+        }
+}
+
+/* Lets time pass; what is late comes in it. */
+static void chaos_wait(struct chaos *c, uint64_t us)
+{
+        uint64_t until_us = c->now_us + us;
+
+        for (size_t i = 0; i < CHAOS_LATE; i++) {
+                if (c->late[i].due_us == 0 || c->late[i].due_us > until_us)
+                        continue;
+                c->now_us = c->now_us < c->late[i].due_us ? c->late[i].due_us : c->now_us;
+                c->late[i].due_us = 0;
+                chaos_hear(c, c->late[i].adu, c->late[i].n);
+        }
+        c->now_us = c->now_us < until_us ? until_us : c->now_us;
+        chaos_take(c);
+}
+
+static size_t chaos_reply(uint8_t unit, unsigned address, unsigned count, uint8_t adu[RTU_ADU_MAX_BYTES])
+{
+        uint8_t pdu[PDU_MAX_BYTES] = { PDU_READ_HOLDING, (uint8_t)(2 * count) };
+
+        for (unsigned i = 0; i < count; i++) {
+                pdu[2 + 2 * i] = unit;
+                pdu[3 + 2 * i] = (uint8_t)(address + i);
+        }
+        return rtu_frame(unit, pdu, 2 + 2 * (size_t)count, adu);
+}
+
+static void chaos_answer(struct chaos *c, uint8_t *adu, size_t n)
+{
+        uint8_t noise[8];
+        size_t slot = (size_t)random_below(&c->random, CHAOS_LATE);
+
+        switch (random_below(&c->random, 20)) {
+        case 0: return; /* silent */
+        case 1:         /* late, but within the time that a reply may take */
+                if (c->late[slot].due_us == 0) {
+                        c->late[slot].due_us = c->now_us + random_below(&c->random, REPLY_US - 60000);
+                        memcpy(c->late[slot].adu, adu, n);
+                        c->late[slot].n = n;
+                }
+                return;
+        case 2: adu[random_below(&c->random, n)] ^= (uint8_t)(1u << random_below(&c->random, 8)); break;
+        case 3: n -= 1 + (size_t)random_below(&c->random, n - 1); break;
+        case 4:
+                for (size_t i = 0; i < sizeof(noise); i++)
+                        noise[i] = (uint8_t)random_next(&c->random);
+                chaos_hear(c, noise, 1 + (size_t)random_below(&c->random, sizeof(noise)));
+                break;
+        case 5: /* twice */
+                chaos_hear(c, adu, n);
+                chaos_wait(c, T35_US);
+                break;
+        default: break;
+        }
+        chaos_hear(c, adu, n);
+}
+
+static void test_hours_of_chaos(void **state)
+{
+        struct chaos c = { .random = { .state = 42 }, .now_us = START_US };
+
+        (void)state;
+        listen_init(&c.listen, T35_US, REPLY_US);
+        for (unsigned i = 0; i < 100000; i++) {
+                uint8_t unit = (uint8_t)(1 + random_below(&c.random, 4)), adu[RTU_ADU_MAX_BYTES];
+                unsigned address = (unsigned)random_below(&c.random, 100);
+                unsigned count = 1 + (unsigned)random_below(&c.random, 20);
+                struct pdu request = read_of(PDU_READ_HOLDING, (uint16_t)address, (uint16_t)count);
+
+                chaos_hear(&c, adu, rtu_frame(unit, request.bytes, request.n_bytes, adu));
+                chaos_wait(&c, T35_US + random_below(&c.random, 20000));
+                chaos_answer(&c, adu, chaos_reply(unit, address, count, adu));
+                chaos_wait(&c, T35_US + random_below(&c.random, 100000));
+        }
+        assert_int_equal(c.n_wrong, 0);
+        assert_true(c.n_good > 75000);
+        assert_true(c.n_doubtful > 100);
+        print_message("%u pairs, %u doubtful\n", (unsigned)c.n_good, (unsigned)c.n_doubtful);
+}
+
 static void test_more_than_fits_is_forgotten(void **state)
 {
         static uint8_t zeros[LISTEN_FEED_MAX];
@@ -432,6 +565,7 @@ int main(void)
                 cmocka_unit_test(test_in_pieces_and_in_one),
                 cmocka_unit_test(test_unknown_functions),
                 cmocka_unit_test(test_noise_never_makes_values),
+                cmocka_unit_test(test_hours_of_chaos),
                 cmocka_unit_test(test_more_than_fits_is_forgotten),
         };
 
