@@ -241,12 +241,12 @@ static bool is_same(const struct pdu *a, const struct pdu *b)
 }
 
 /* Whether the reply would do as well for another request that is still owed one. */
-static bool is_doubtful(const struct listen *l, const struct listen_pair *pair)
+static bool is_doubtful(const struct listen *l, const struct listen_pair *pair, uint64_t began_us)
 {
         for (size_t i = 0; i < LISTEN_OWED_MAX; i++) {
                 const struct listen_owed *o = &l->owed[i];
 
-                if (o->request.n_bytes > 0 && o->unit == pair->unit && pair->done_us <= o->until_us &&
+                if (o->request.n_bytes > 0 && o->unit == pair->unit && began_us <= o->until_us &&
                     !is_same(&o->request, &pair->request) &&
                     pdu_is_reply(&o->request, pair->reply.bytes, pair->reply.n_bytes))
                         return true;
@@ -272,7 +272,7 @@ static enum listen_kind take_answer(struct listen *l, const struct frame *f, str
         ret->n_bytes += f->n;
         ret->kind = pdu_is_exception(&ret->request, ret->reply.bytes, ret->reply.n_bytes) ? LISTEN_EXCEPTION
                                                                                           : LISTEN_REPLY;
-        ret->is_doubtful = ret->kind == LISTEN_REPLY && is_doubtful(l, ret);
+        ret->is_doubtful = ret->kind == LISTEN_REPLY && is_doubtful(l, ret, l->at_us[f->at]);
         l->open.request.n_bytes = 0;
         l->counts.n_pairs++;
         l->counts.n_doubtful += ret->is_doubtful;

@@ -490,7 +490,7 @@ static void chaos_answer(struct chaos *c, uint8_t *adu, size_t n)
         case 0: return; /* silent */
         case 1:         /* late, but within the time that a reply may take */
                 if (c->late[slot].due_us == 0) {
-                        c->late[slot].due_us = c->now_us + random_below(&c->random, REPLY_US - 60000);
+                        c->late[slot].due_us = c->now_us + random_below(&c->random, REPLY_US - 300000);
                         memcpy(c->late[slot].adu, adu, n);
                         c->late[slot].n = n;
                 }
