@@ -18,8 +18,8 @@
  *
  * RTU has no transaction number: when a master goes on to other registers of a unit that has not answered
  * yet, a reply of the right length may be the late one. Such a pair is marked as doubtful until the time in
- * which a reply can come is over. What remains: a cut frame and the head of the next have a right CRC together
- * once in 65536.
+ * which a reply can come is over. What remains: a cut frame and the head of the next have a right CRC
+ * together once in 65536.
  */
 #ifndef MBGATE_BUS_LISTEN_H
 #define MBGATE_BUS_LISTEN_H

@@ -479,20 +479,13 @@ static void test_learned_timeout(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_keeps_intervals),
-                cmocka_unit_test(test_starts_at_once_then_spread),
-                cmocka_unit_test(test_overload_is_fair),
-                cmocka_unit_test(test_slight_overload_is_fair),
-                cmocka_unit_test(test_all_intervals),
-                cmocka_unit_test(test_once),
-                cmocka_unit_test(test_command_flood),
-                cmocka_unit_test(test_lone_command_goes_first),
-                cmocka_unit_test(test_dead_devices),
-                cmocka_unit_test(test_dead_devices_on_a_full_line),
-                cmocka_unit_test(test_all_dead_then_back),
-                cmocka_unit_test(test_day),
-                cmocka_unit_test(test_held_device),
-                cmocka_unit_test(test_hysteresis),
+                cmocka_unit_test(test_keeps_intervals),    cmocka_unit_test(test_starts_at_once_then_spread),
+                cmocka_unit_test(test_overload_is_fair),   cmocka_unit_test(test_slight_overload_is_fair),
+                cmocka_unit_test(test_all_intervals),      cmocka_unit_test(test_once),
+                cmocka_unit_test(test_command_flood),      cmocka_unit_test(test_lone_command_goes_first),
+                cmocka_unit_test(test_dead_devices),       cmocka_unit_test(test_dead_devices_on_a_full_line),
+                cmocka_unit_test(test_all_dead_then_back), cmocka_unit_test(test_day),
+                cmocka_unit_test(test_held_device),        cmocka_unit_test(test_hysteresis),
                 cmocka_unit_test(test_learned_timeout),
         };
 
