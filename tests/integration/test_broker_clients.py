@@ -337,7 +337,7 @@ class Page(http.server.BaseHTTPRequestHandler):
 
 
 @node
-@needs("chromium", "esbuild", "/usr/share/nodejs/buffer", "/usr/share/nodejs/process", "/usr/share/nodejs/url")
+@needs("chromium", "esbuild", "/usr/share/nodejs/buffer", "/usr/share/nodejs/events", "/usr/share/nodejs/process", "/usr/share/nodejs/url")
 def test_mqtt_js_in_chromium(server, folder, start_process):
     """Debian has mqtt.js without a bundle for pages: it is made here."""
     modules = pathlib.Path("/usr/share/nodejs")
