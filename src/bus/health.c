@@ -8,9 +8,9 @@
 #define PROBE_TIMEOUT_MIN_US UINT64_C(20000)
 #define PROBE_LEARNED_ADD_US UINT64_C(10000)
 
-/* 3 % of the longest pause: what the short probes of one round may take together; the full ones add about 1
+/* 2 % of the longest pause: what the short probes of one round may take together; the full ones add about 1
  * %. */
-#define PROBE_ROUND_US (HEALTH_PAUSE_MAX_US / 33)
+#define PROBE_ROUND_US (HEALTH_PAUSE_MAX_US / 50)
 
 void health_init(struct health *h, uint64_t now_us)
 {
