@@ -144,6 +144,8 @@ static void log_failure(struct gw_point *point, const struct bus_result *result,
                                      .point = p->name,
                                      .exception = result->exception };
 
+        if (result->outcome == BUS_RESULT_REPLACED)
+                return; /* as configured */
         log_at(point->refused_said ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, &fields,
                "device %s: %s: command failed: %s", p->device->name, p->name, error);
         point->refused_said = true;
