@@ -91,7 +91,7 @@ struct worker_device {
 struct worker_unit {
         uint64_t held_until_us;  /* a late reply could still come */
         uint64_t pause_until_us; /* it did not answer several times: masters are told so at once until then */
-        unsigned n_silent;       /* in a row; of units that are no device */
+        unsigned n_silent;       /* in a row; of units that polls do not know to be there */
 };
 
 struct worker_raws {

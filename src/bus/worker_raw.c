@@ -11,7 +11,8 @@
 
 #include "worker_private.h"
 
-/* A unit that is no device may be silent so often; then it is tried again after 1, 2, 4, 8, 8 … s. */
+/* A unit that polls do not know to be there may be silent so often; then it is tried again after 1, 2, 4, 8,
+ * 8 … s. */
 #define SILENT_MAX      2
 #define PAUSE_SHIFT_MAX 3
 
@@ -79,14 +80,20 @@ void worker_raw_fail_all(struct worker *w, enum bus_outcome outcome)
 
 /* ---- what waits ---- */
 
+/* Polls say that it is there: it may be silent at what it does not know. */
+static bool is_there(const struct worker_device *d)
+{
+        return d && d->health.status == DEVICE_ONLINE;
+}
+
 /* Masters are not made to wait for what will not come; a person who tries is believed to know why. */
 static bool is_given_up(const struct worker *w, const struct bus_raw *raw, uint64_t now_us)
 {
         const struct worker_device *d = device_of(w, raw->unit);
 
-        if (raw->raw_class == BUS_RAW_COMMAND)
+        if (raw->raw_class == BUS_RAW_COMMAND || is_there(d))
                 return false;
-        return d ? d->health.status == DEVICE_OFFLINE : now_us < w->raws.units[raw->unit].pause_until_us;
+        return (d && d->health.status == DEVICE_OFFLINE) || now_us < w->raws.units[raw->unit].pause_until_us;
 }
 
 void worker_raw_add(struct worker *w, struct bus_raw *raw)
@@ -189,7 +196,7 @@ static void judge(struct worker *w, const struct bus_raw *raw, int result, const
         struct worker_unit *u = &w->raws.units[raw->unit];
         unsigned shift;
 
-        if (!worker_is_silence(result, reply) || device_of(w, raw->unit)) {
+        if (!worker_is_silence(result, reply) || is_there(device_of(w, raw->unit))) {
                 u->n_silent = 0;
                 u->pause_until_us = 0;
                 return;
