@@ -3,6 +3,7 @@
  * What a reload keeps, adjusts, replaces and lets wait: real workers on ports that are not there, and real
  * links to an address where nobody listens.
  */
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -133,6 +135,7 @@ static struct rig *rig_new(const char *text)
 static void rig_free(struct rig *r)
 {
         r->app.phase = APP_ENDING_LINKS;
+        shares_free(&r->app);
         buses_stop(&r->app);
         links_stop(&r->app, clock_monotonic_us() + USEC_PER_SEC);
         rig_wait(r, has_nothing);
@@ -442,6 +445,63 @@ static void test_a_new_will_is_a_new_link(void **state)
         rig_free(r);
 }
 
+static uint16_t free_port(void)
+{
+        struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t n = sizeof(at);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        assert_int_equal(bind(fd, (const struct sockaddr *)&at, sizeof(at)), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &n), 0);
+        (void)close(fd);
+        return ntohs(at.sin_port);
+}
+
+/* A bus of 9600 or 19200 Bd, shared or not. */
+static void reload_shared(struct rig *r, const char *name, unsigned baud, unsigned port)
+{
+        char share[64] = "", text[512];
+
+        if (port)
+                (void)snprintf(share, sizeof(share), "share = { listen = \"127.0.0.1:%u\"; };", port);
+        (void)snprintf(text, sizeof(text),
+                       "buses = ( { name = \"%s\"; port = \"/nowhere/1\"; baud = %u; %s devices = ( { name = "
+                       "\"d\"; unit_id = 1; points = ( " P1 " ); } ); } );\n",
+                       name, baud, share);
+        rig_reload(r, text);
+}
+
+/* A server for other masters stays while its bus is replaced, and goes with the group. */
+static void test_a_share_follows_its_bus(void **state)
+{
+        struct rig *r = rig_new(BUSES(BUS("a", "1", "", P1)));
+        unsigned port = free_port();
+        struct app_share *share;
+
+        (void)state;
+        assert_null(r->app.shares);
+        reload_shared(r, "a", 9600, port);
+        share = r->app.shares;
+        assert_non_null(share);
+        assert_ptr_equal(share->bus, bus_at(r, 0));
+        reload_shared(r, "a", 19200, port); /* another worker, which waits for the first */
+        assert_ptr_equal(r->app.shares, share);
+        assert_null(share->bus);
+        rig_wait(r, has_reaped);
+        assert_ptr_equal(share->bus, bus_at(r, 0));
+        reload_shared(r, "b", 19200, port); /* the address goes from one to the other */
+        assert_non_null(r->app.shares);
+        assert_null(r->app.shares->next);
+        assert_string_equal(r->app.shares->name, "b");
+        rig_wait(r, has_reaped);
+        assert_ptr_equal(r->app.shares->bus, bus_at(r, 0));
+        reload_shared(r, "b", 19200, 0);
+        assert_null(r->app.shares);
+        assert_int_equal(n_errors, 0);
+        reload_shared(r, "b", 19200, port);
+        rig_free(r);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -453,6 +513,7 @@ int main(void)
                 cmocka_unit_test(test_who_waits_may_be_adjusted_or_replaced_too),
                 cmocka_unit_test(test_a_worker_that_cannot_be_told_begins_anew),
                 cmocka_unit_test(test_a_wrong_file_changes_nothing),
+                cmocka_unit_test(test_a_share_follows_its_bus),
                 cmocka_unit_test(test_a_link_keeps_its_connection_over_what_is_not_its_own),
                 cmocka_unit_test(test_a_link_to_elsewhere_waits_for_the_old_one),
                 cmocka_unit_test(test_a_new_will_is_a_new_link),
