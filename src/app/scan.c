@@ -418,7 +418,7 @@ static void set_dump_setting(struct scan *s)
         const struct scan_options *o = s->o;
         struct scan_setting *set = &s->plan.settings[0];
 
-        if (s->line.bus.kind == CONF_PORT_TCP)
+        if (s->line.bus.kind != CONF_PORT_SERIAL)
                 return;
         *set = (struct scan_setting){ o->n_speeds ? o->speeds[0] : 9600, 'N', 1 };
         if (o->n_formats) {
@@ -465,7 +465,7 @@ static int scan_start(struct scan *s)
         if (r < 0)
                 return r == -EINVAL ? EX_USAGE : EX_OSERR;
         s->devices = calloc(SCAN_UNITS_MAX, sizeof(*s->devices));
-        r = scan_plan_init(&s->plan, s->o, s->line.bus.kind == CONF_PORT_TCP);
+        r = scan_plan_init(&s->plan, s->o, s->line.bus.kind != CONF_PORT_SERIAL);
         if (!s->devices || r < 0)
                 return EX_OSERR;
         catch_signals();

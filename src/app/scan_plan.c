@@ -233,7 +233,7 @@ uint64_t scan_plan_left_us(const struct scan_plan *p, uint64_t elapsed_us)
 const char *scan_setting_text(const struct scan_setting *s, char text[SCAN_SETTING_BYTES])
 {
         if (s->speed == 0)
-                (void)snprintf(text, SCAN_SETTING_BYTES, "Modbus TCP");
+                (void)snprintf(text, SCAN_SETTING_BYTES, "TCP");
         else
                 (void)snprintf(text, SCAN_SETTING_BYTES, "%lu 8%c%u", (unsigned long)s->speed, s->parity,
                                (unsigned)s->stop_bits);

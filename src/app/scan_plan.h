@@ -22,7 +22,7 @@
 #define SCAN_SETTINGS_MAX (SCAN_SPEEDS_MAX * SCAN_FORMATS_MAX)
 
 struct scan_setting {
-        uint32_t speed; /* 0: Modbus TCP, which has none */
+        uint32_t speed; /* 0: a TCP port, which has none */
         char parity;
         uint8_t stop_bits;
 };
@@ -70,7 +70,7 @@ uint64_t scan_plan_step_us(const struct scan_plan *p, const struct scan_step *s)
  */
 uint64_t scan_plan_left_us(const struct scan_plan *p, uint64_t elapsed_us);
 
-/* "9600 8E1"; of Modbus TCP "Modbus TCP". */
+/* "9600 8E1"; "TCP" where there is none. */
 #define SCAN_SETTING_BYTES 24
 const char *scan_setting_text(const struct scan_setting *s, char text[SCAN_SETTING_BYTES]);
 

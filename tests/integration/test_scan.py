@@ -113,12 +113,13 @@ def test_broken_replies_are_told(line):
     assert "two devices with this unit id" in r.stdout
 
 
-def test_modbus_tcp(folder, start_sim):
+@pytest.mark.parametrize("kind", ["tcp", "rtu-tcp"])
+def test_over_tcp(folder, start_sim, kind):
     plan = folder / "line.conf"
     plan.write_text(LINE % (folder / "tty", ""))
-    sim = start_sim("--template-dir", TEMPLATES, "--tcp", "127.0.0.1:0", plan)
+    sim = start_sim("--template-dir", TEMPLATES, f"--{kind}", "127.0.0.1:0", plan)
     port = sim.wait_ready()[0]
-    r = run("--scan", port, "--units", "1-12")
+    r = run("--scan", port, "--units", "1-12", "--reply-timeout", "200")
     assert r.returncode == 0, r.stderr
     effective = load(folder, r.stdout)
     assert re.findall(r"unit_id = (\d+);", effective) == ["2", "10"]

@@ -210,7 +210,7 @@ static void test_what_is_asked_for_is_all_that_is_asked(void **state)
         scan_plan_done(&p);
         assert_int_equal(scan_plan_init(&p, &o, true), 0);
         assert_int_equal(p.n_settings, 1);
-        assert_setting(&p, 0, "Modbus TCP");
+        assert_setting(&p, 0, "TCP");
         assert_int_equal(p.n_steps, 2 * 2);
         scan_plan_done(&p);
 }
