@@ -163,12 +163,10 @@ void scan_conf_print(const char *port, enum conf_direction direction, const stru
 {
         unsigned number = 0;
 
-        (void)fputs(
-                "# Found by mbgated --scan. Where no template fitted, the points are guesses: mbgated --dump "
-                "shows what\n"
-                "# the registers may be. A broker has to be added: links or broker, see mbgated.conf(5).\n"
-                "buses = (\n",
-                out);
+        (void)fputs("# Found by mbgated --scan. Where no template fitted, the points are guesses:\n"
+                    "# mbgated --dump shows what the registers may be.\n"
+                    "buses = (\n",
+                    out);
         for (unsigned s = 0; s < plan->n_settings; s++) {
                 bool any = false;
 
@@ -177,7 +175,10 @@ void scan_conf_print(const char *port, enum conf_direction direction, const stru
                 if (any)
                         print_bus(port, direction, ++number, &plan->settings[s], s, devices, n, out);
         }
-        (void)fputs(");\n", out);
+        (void)fputs(");\n\n"
+                    "# A broker, for this machine only until it has users; links = ( … ) for others.\n"
+                    "broker = { listeners = ( { port = 1883; } ); };\n",
+                    out);
 }
 
 /* The entry of a folder that leads to the same device. */

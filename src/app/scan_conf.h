@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The configuration that a scan ends with: loads as it is, and says in comments what was seen. */
+/* The configuration that a scan ends with: works as it is, and says in comments what was seen. */
 #ifndef MBGATE_APP_SCAN_CONF_H
 #define MBGATE_APP_SCAN_CONF_H
 
