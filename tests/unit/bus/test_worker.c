@@ -337,6 +337,34 @@ static void test_busy(void **state)
         assert_int_equal(fake_port_register(rig.port, 11, 0), 9);
 }
 
+/* "Acknowledge" to a write means that it was taken; to a reading, that it should be asked again. */
+static void test_acknowledge(void **state)
+{
+        (void)state;
+        rig_init();
+        fake_port_set(rig.port, 11, FAKE_REFUSES, PDU_EXC_ACKNOWLEDGE);
+        rig_start();
+        wait_device(1, DEVICE_ONLINE);
+        post(command(BUS_OP_WRITE, 4, 9));
+        assert_outcome(BUS_RESULT_OK);
+        assert_int_equal(count_requests(11, PDU_WRITE_REGISTER), 1);
+        fake_port_set(rig.port, 11, FAKE_ANSWERS, 0);
+        assert_int_equal(next_value(4, false), 11 * 256);
+}
+
+/* What will be refused tomorrow, too, is said to be bad and asked again a minute later. */
+static void test_permanent_exception(void **state)
+{
+        (void)state;
+        rig_init();
+        fake_port_set(rig.port, 11, FAKE_REFUSES, PDU_EXC_FUNCTION);
+        rig_start();
+        assert_int_equal(next_value(4, false), -1);
+        while (count_requests(10, PDU_READ_HOLDING) < 30)
+                (void)poll(NULL, 0, 1);
+        assert_int_equal(count_requests(11, PDU_READ_HOLDING), 1);
+}
+
 static void test_port_lost(void **state)
 {
         struct bus_port_state *p;
@@ -763,6 +791,8 @@ int main(void)
                 cmocka_unit_test_teardown(test_hold, rig_done),
                 cmocka_unit_test_teardown(test_missing_register, rig_done),
                 cmocka_unit_test_teardown(test_busy, rig_done),
+                cmocka_unit_test_teardown(test_acknowledge, rig_done),
+                cmocka_unit_test_teardown(test_permanent_exception, rig_done),
                 cmocka_unit_test_teardown(test_port_lost, rig_done),
                 cmocka_unit_test_teardown(test_reload, rig_done),
                 cmocka_unit_test_teardown(test_newest_write_wins, rig_done),
