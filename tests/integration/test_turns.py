@@ -95,3 +95,29 @@ def test_counters_of_a_device_and_its_blocks(start_reference, mqtt):
     # A line of 1200 Bd cannot give it every 20 ms: it is late, and says so.
     harness.wait_until(lambda: json.loads(mqtt.values("mbgate/bus/rs485/modbusgateway")[-1])["blocks"][0]["missed"] > 10,
                        "missed turns")
+
+
+def test_a_flood_of_writes_leaves_half_of_the_line(start_reference, mqtt):
+    points = POINTS + ', { name = "flood"; holding = 70; type = "uint16"; write = true; poll = "demand"; read_back = false; }'
+    _, sim = start_reference('baud = 9600; format = "8E1";', points=points, interval_ms=10)
+    mqtt.wait(f"{DEVICE}/temp")
+    start = mqtt.mark()
+    number = 0
+
+    def enough():
+        nonlocal number
+        for _ in range(20):
+            number += 1
+            mqtt.publish(f"{DEVICE}/flood/set", str(number % 1000), qos=0)
+        return sim.stats()["units"]["10"]["requests"] >= 300
+    harness.wait_until(enough, "the line is busy")
+    answers = [json.loads(text) for text in mqtt.values(f"{DEVICE}/flood/result", start)]
+    assert any(not r["ok"] for r in answers), "more came than the line can carry"
+    log = frames(sim, 3, 6)
+    first = next(n for n, frame in enumerate(log) if frame[4] == 6)
+    last = max(n for n, frame in enumerate(log) if frame[4] == 6)
+    during = log[first:last]
+    polls = len([f for f in during if f[4] == 3])
+    # A read and a write of one register are about as long; writes may be ahead by 0.3 s.
+    assert len(during) > 100 and polls >= 0.45 * len(during) - 10, (polls, len(during))
+    assert polls <= 0.7 * len(during), (polls, len(during))
