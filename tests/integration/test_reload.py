@@ -24,8 +24,10 @@ def running(folder, broker, mqtt, start_sim, start_gateway):
         sim = start_sim("--values", "unit-address", "--sparse-ok", folder / "sim.conf")
         sim.wait_ready(2)
         gateway = start_gateway(text)
-        mqtt.wait("mbgate/dev1/r4", "1004")
-        mqtt.wait("mbgate/dev2/r4", "2004")
+        # What was read before the link was there comes first, and once more with all the rest behind "online".
+        online = mqtt.messages.index(mqtt.wait("mbgate/status", "online"))
+        mqtt.wait("mbgate/dev1/r4", "1004", online)
+        mqtt.wait("mbgate/dev2/r4", "2004", online)
         return gateway, sim
     return make
 
