@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# label: one-thread
 """mbgated --scan and --dump against mbsim, which hears only a master that has set the line's speed and format."""
 
 import os

@@ -507,7 +507,7 @@ static void test_newest_write_wins(void **state)
 
 static void test_write_pause(void **state)
 {
-        uint64_t first_us, second_us, other_us, late_id = 4;
+        uint64_t first_us = 0, second_us = 0, other_us = 0, late_id = 4;
         struct bus_command *late;
 
         (void)state;
