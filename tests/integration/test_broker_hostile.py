@@ -414,10 +414,12 @@ def test_subscription_flood(endure):
     """Each client has max_subscriptions_per_client, all together max_subscriptions: more are refused, and all of it goes
     with the clients."""
     def attack(server):
-        peers = [raw.Peer(server.port) for _ in range(12)]
+        peers = []
         try:
             granted = 0
-            for n, peer in enumerate(peers):
+            for n in range(12):
+                peer = raw.Peer(server.port)
+                peers.append(peer)
                 peer.connect(f"s{n}", 5)
                 for first in range(0, 1400, 100):
                     codes = peer.subscribe(*[(f"flood/{n}/{i}/+/x/#", 1) for i in range(first, first + 100)])
