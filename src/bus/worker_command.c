@@ -400,21 +400,17 @@ static bool command_skip(struct worker *w, size_t i)
         return true;
 }
 
-/* Its next transaction is about to be sent. */
-static void command_note(struct worker *w, size_t i)
+/* What its next transaction writes to, or NULL. */
+static struct worker_output *command_output(const struct worker *w, const struct command *c)
 {
-        struct command *c = w->commands[i];
-        struct worker_output *o = output_of(w, c);
-
-        if (o && c->stage == COMMAND_WRITE)
-                o->written_us = clock_monotonic_us();
-        c->has_begun = true;
+        return c->stage == COMMAND_WRITE ? output_of(w, c) : NULL;
 }
 
 void worker_command_run(struct worker *w)
 {
         uint64_t wake_us = CLOCK_NEVER_US;
         size_t i = command_pick(w, clock_monotonic_us(), &wake_us);
+        struct worker_output *o;
         struct port_reply reply;
         struct pdu request;
         uint32_t device;
@@ -425,10 +421,13 @@ void worker_command_run(struct worker *w)
         if (command_skip(w, i))
                 return;
         device = device_of(w, w->commands[i]);
-        command_note(w, i);
+        o = command_output(w, w->commands[i]);
+        w->commands[i]->has_begun = true;
         stage_request(w, w->commands[i], &request);
         r = worker_exchange(w, device, &request, w->devices[device].conf->response_timeout_ms * USEC_PER_MSEC,
                             SCHEDULE_COMMAND, &reply);
+        if (o)
+                o->written_us = clock_monotonic_us();
         /* A port that was lost has ended every command already. */
         if (r >= 0 && w->is_open)
                 command_done(w, i, &request, r, &reply);
