@@ -439,7 +439,7 @@ class Rabbit:
         settings = folder / "rabbitmq.conf"
         settings.write_text(f"listeners.tcp.default = 127.0.0.1:{harness.free_port()}\n"
                             f"mqtt.listeners.tcp.default = 127.0.0.1:{self.port}\nmqtt.allow_anonymous = true\n"
-                            "mqtt.default_user = guest\nmqtt.default_pass = guest\nloopback_users = none\n")
+                            "loopback_users = none\n")  # who has no name is guest: the default of 3 and 4
         (folder / "plugins").write_text("[rabbitmq_mqtt].\n")
         (folder / "inetrc").write_text("{host, {127,0,0,1}, [\"localhost\"]}.\n{lookup, [file, native]}.\n")
         self.environment = {
