@@ -104,6 +104,30 @@ static int app_add_signals(struct app *app)
         return r;
 }
 
+int app_control_connect(struct app *app)
+{
+        return app->control ? gateway_add_link(app->gateway, control_link(app->control), GATEWAY_LINK_CONTROL)
+                            : 0;
+}
+
+/* Where it cannot listen it says so: no reason not to run. */
+static int app_control_start(struct app *app)
+{
+        CLEANUP(cleanup_free)
+        char *otherwise = control_default_path();
+        const char *path = app->options->control_path ? app->options->control_path : otherwise;
+        int r;
+
+        if (!path || !path[0])
+                return 0;
+        r = control_new(app->loop, app->gateway, path, &app->control);
+        if (r < 0)
+                log_warn(&(struct log_fields){ .error = -r },
+                         "control: cannot listen on %s: %s: going on without, mbgatectl finds nobody", path,
+                         strerror(-r));
+        return app_control_connect(app);
+}
+
 static int app_init(struct app *app)
 {
         int r;
@@ -138,6 +162,9 @@ static int app_init(struct app *app)
         r = links_start(app);
         if (r < 0)
                 return r;
+        r = app_control_start(app);
+        if (r < 0)
+                return r;
         return app_watch(app);
 }
 
@@ -150,6 +177,7 @@ static void app_done(struct app *app)
         loop_sockets_free(app->sockets, app->n_sockets);
         app->learned = learned_free(app->learned);
         app->gateway = gateway_free(app->gateway);
+        app->control = control_free(app->control);
         for (size_t i = 0; i < ARRAY_SIZE(app->signals); i++)
                 app->signals[i] = loop_signal_free(app->signals[i]);
         app->reap = loop_timer_free(app->reap);

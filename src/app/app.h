@@ -16,6 +16,7 @@
 #include "mbgate/loop/loop.h"
 #include "mbgate/share/share.h"
 
+#include "control.h"
 #include "learned.h"
 #include "options.h"
 
@@ -74,6 +75,7 @@ struct app {
         struct loop_socket *sockets; /* that the service manager opened */
         size_t n_sockets;
         struct learned *learned;
+        struct control *control;     /* NULL: there is none */
         struct broker *broker;       /* NULL: none runs */
         uint64_t broker_deadline_us; /* it is ending: what its clients have not taken until then is lost; 0:
                                         it is not */
@@ -129,6 +131,9 @@ void links_free(struct app *app);
 
 /* Tells the embedded broker of all of them. */
 void links_tell_states(const struct app *app);
+
+/* The control socket is a link of the gateway, too. Told again of the gateway's configuration. −ENOMEM. */
+MUST_CHECK int app_control_connect(struct app *app);
 
 /* Whether one to the embedded broker is left. */
 bool links_have_local(const struct app *app);

@@ -8,6 +8,7 @@ enum {
         OPT_CHECK = 256,
         OPT_HASH,
         OPT_TEMPLATES,
+        OPT_CONTROL,
         OPT_LOG_LEVEL,
         OPT_LOG_TARGET,
         OPT_SCAN,
@@ -28,6 +29,7 @@ static const struct option long_options[] = {
         { "check-config", required_argument, NULL, OPT_CHECK },
         { "hash-password", required_argument, NULL, OPT_HASH },
         { "template-dir", required_argument, NULL, OPT_TEMPLATES },
+        { "control", required_argument, NULL, OPT_CONTROL },
         { "log-level", required_argument, NULL, OPT_LOG_LEVEL },
         { "log-target", required_argument, NULL, OPT_LOG_TARGET },
         { "scan", required_argument, NULL, OPT_SCAN },
@@ -60,6 +62,8 @@ static void print_help(FILE *out)
                 "                           password_file for it\n"
                 "      --template-dir DIR   where device templates are; default\n"
                 "                           " MBGATE_TEMPLATE_DIR "\n"
+                "      --control PATH       the socket for mbgatectl(1); default control in the service\n"
+                "                           manager's $RUNTIME_DIRECTORY, else none; \"\": none\n"
                 "      --log-level LEVEL    error, warning, notice, info or debug; default: the\n"
                 "                           configuration's\n"
                 "      --log-target WHERE   auto, stderr or journal; default auto\n"
@@ -192,6 +196,7 @@ static enum options_result take(struct options *o, int key, const char *argument
         case OPT_CHECK: o->check_config = true; return set_file(o, argument, err);
         case OPT_HASH: o->hash_user = argument; return OPTIONS_RUN;
         case OPT_TEMPLATES: o->template_dir = argument; return OPTIONS_RUN;
+        case OPT_CONTROL: o->control_path = argument; return OPTIONS_RUN;
         case OPT_LOG_LEVEL: return set_level(o, argument, err);
         case OPT_LOG_TARGET: return set_target(o, argument, err);
         case OPT_SCAN:

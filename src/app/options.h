@@ -19,6 +19,7 @@ enum log_target {
 struct options {
         const char *config_file;
         const char *template_dir; /* NULL: the installed one */
+        const char *control_path; /* NULL: where control_default_path() says; "": no control socket */
         bool check_config;
         const char *hash_user;    /* --hash-password; NULL: not asked for */
         struct scan_options scan; /* --scan, --dump */

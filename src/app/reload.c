@@ -63,6 +63,8 @@ static int reload_apply(struct app *app, struct conf *new)
                 broker = BROKER_PARTLY;
         if (r == 0)
                 r = links_reconfigure(app, old, new);
+        if (r == 0)
+                r = app_control_connect(app);
         conf_unref(old);
         return r < 0 ? r : broker;
 }

@@ -182,10 +182,10 @@ static bool is_retained_refused(struct gw_point *p, const struct link_event *eve
         return true;
 }
 
-static void on_point_message(struct gateway *g, struct gw_link *l, const struct link_event *event,
-                             const struct gw_target *t)
+void gw_on_point_message(struct gateway *g, struct gw_link *l, const struct link_event *event,
+                         enum gw_target_kind kind, uint32_t point)
 {
-        struct gw_request q = { .from = l, .message = event->message, .point = g->points[t->point] };
+        struct gw_request q = { .from = l, .message = event->message, .point = g->points[point] };
         uint32_t most = g->conf->gateway.command_max_bytes;
         struct buf b = BUF_ON(q.error_text);
 
@@ -196,7 +196,7 @@ static void on_point_message(struct gateway *g, struct gw_link *l, const struct 
         } else if (event->message->payload_bytes > most) {
                 buf_printf(&b, "too long: at most %" PRIu32 " bytes are taken", most);
                 refuse(g, &q, b.data);
-        } else if (t->kind == GW_TARGET_SET) {
+        } else if (kind == GW_TARGET_SET) {
                 command_set(g, &q);
         } else {
                 command_get(g, &q);
@@ -313,14 +313,16 @@ static void on_unknown(struct gateway *g, struct gw_link *l, const struct link_e
 
 void gw_on_message(struct gateway *g, struct gw_link *l, const struct link_event *event)
 {
-        struct gw_target *t = target_of(g, l, event->message->topic);
+        struct gw_target *t = l->is_control ? NULL : target_of(g, l, event->message->topic);
 
-        if (!t)
+        if (l->is_control)
+                gw_on_control_message(g, l, event);
+        else if (!t)
                 on_unknown(g, l, event);
         else if (t->kind == GW_TARGET_SEND_INTERVAL)
                 command_send_interval(g, l, t->device, event->message);
         else if (t->kind == GW_TARGET_RAW)
                 gw_on_raw_message(g, l, event, t->bus);
         else
-                on_point_message(g, l, event, t);
+                gw_on_point_message(g, l, event, t->kind, t->point);
 }

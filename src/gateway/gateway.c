@@ -104,7 +104,8 @@ static void link_set_conf(struct gateway *g, struct gw_link *l, uint32_t index)
         struct conf *old = l->conf_ref;
 
         l->conf_ref = conf_ref(g->conf);
-        l->conf = index == GATEWAY_LINK_LOCAL ? NULL : &g->conf->links[index];
+        l->is_control = index == GATEWAY_LINK_CONTROL;
+        l->conf = index == GATEWAY_LINK_LOCAL || l->is_control ? NULL : &g->conf->links[index];
         l->takes_all = !l->conf || link_takes_all(l->conf);
         conf_unref(old);
 }

@@ -109,12 +109,13 @@ struct gw_sent {
 
 struct gw_link {
         struct link *link;
-        const struct conf_link *conf; /* NULL: the embedded broker */
+        const struct conf_link *conf; /* NULL: the embedded broker, or the control socket */
         struct conf *conf_ref;        /* keeps conf alive */
         char **filters;               /* given to the link, prefix included */
         size_t n_filters;
         struct gw_sent *sent;
-        bool takes_all; /* its publish mask is "#" */
+        bool takes_all;  /* its publish mask is "#" */
+        bool is_control; /* requests and their answers, nothing else */
         bool is_online;
         struct gw_link *next;
 };
@@ -227,8 +228,13 @@ const char *gw_link_prefix(const struct gw_link *l);
 MUST_CHECK int gw_subscribe_all(struct gateway *g, struct gw_link *l);
 void gw_filters_free(struct gw_link *l);
 
-/* command.c */
+/* command.c: a message on a link; one that is for a point, for SET or GET. */
 void gw_on_message(struct gateway *g, struct gw_link *l, const struct link_event *event);
+void gw_on_point_message(struct gateway *g, struct gw_link *l, const struct link_event *event,
+                         enum gw_target_kind kind, uint32_t point);
+
+/* rpc.c */
+void gw_on_control_message(struct gateway *g, struct gw_link *l, const struct link_event *event);
 
 /* result.c */
 void gw_on_result(struct gateway *g, const struct bus_result *result);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Raw requests, of any function to any unit, for buses with raw = true.
+ * Raw requests, of any function to any unit: by MQTT on buses with raw = true, by the control socket on all.
  *
  *   0A 03 0000 0002                                      unit and PDU, hexadecimal, no CRC
  *   {"bytes": "0A 03 0000 0002", "id": 1}
@@ -222,6 +222,12 @@ static void raw_free(struct gw_raw *w)
         free(w);
 }
 
+/* NULL: MQTT may not ask there, and is not told either. */
+static const char *raw_result_topic(const struct conf_bus *b)
+{
+        return b->raw ? b->raw_result_topic : NULL;
+}
+
 static void refuse(struct gateway *g, struct gw_link *l, const struct message *m, uint32_t bus,
                    const struct asked *a, const char *error)
 {
@@ -229,7 +235,7 @@ static void refuse(struct gateway *g, struct gw_link *l, const struct message *m
         struct log_fields fields = { .bus = conf->name };
 
         log_debug(&fields, "bus %s: raw request refused: %s", conf->name, error);
-        gw_answer(g, l, m, conf->raw_result_topic, 1,
+        gw_answer(g, l, m, raw_result_topic(conf), 1,
                   &(struct gw_json_result){ .error = error, .id_json = a->id_json });
 }
 
@@ -376,7 +382,7 @@ static void answer(struct gateway *g, const struct gw_raw *w, const struct bus_r
                 buf_printf(&e, "exception %u: %s", result->exception, pdu_exception_name(result->exception));
         else
                 buf_append(&e, outcome_text(result->outcome));
-        gw_answer(g, link_of(g, w->origin), w->request, g->conf->buses[w->bus].raw_result_topic, 1,
+        gw_answer(g, link_of(g, w->origin), w->request, raw_result_topic(&g->conf->buses[w->bus]), 1,
                   &(struct gw_json_result){
                           .ok = is_ok,
                           .value_json = is_ok && !v.overflowed ? v.data : NULL,

@@ -153,6 +153,8 @@ static struct message *route_message(struct route_made *made, const struct gw_pu
 /* Whether a link is to have a publication now. */
 static bool route_goes_to(struct gw_link *l, const struct gw_publication *p, const struct route_form *form)
 {
+        if (l->is_control)
+                return false;
         if (!p->ignores_masks && p->also != l->link && !route_link_wants(l, p->topic))
                 return false;
         if (p->is_resent && !l->is_online)

@@ -147,7 +147,7 @@ int gw_subscribe_all(struct gateway *g, struct gw_link *l)
         struct filter_set s = { .prefix = gw_link_prefix(l) };
         struct gw_link old = { .filters = l->filters, .n_filters = l->n_filters };
         uint8_t qos = l->conf ? l->conf->qos : 2;
-        int r = filters_collect(g, l, &s);
+        int r = l->is_control ? 0 : filters_collect(g, l, &s);
 
         for (size_t i = 0; i < s.n && r == 0; i++) {
                 if (!filters_have(old.filters, old.n_filters, s.filters[i]))

@@ -209,3 +209,13 @@ const char *quality_name(enum quality q)
         }
         return "?";
 }
+
+const char *device_status_name(enum device_status status)
+{
+        switch (status) {
+        case DEVICE_UNKNOWN: return "unknown";
+        case DEVICE_ONLINE: return "online";
+        case DEVICE_OFFLINE: return "offline";
+        }
+        return "?";
+}

@@ -29,6 +29,12 @@ DEFINE_CLEANUP(struct gateway *, gateway_free)
  * only subscriptions that differ are made or taken back. −ENOMEM.
  */
 #define GATEWAY_LINK_LOCAL UINT32_MAX
+
+/*
+ * The index of the link of the control socket. It is not subscribed to anything and given nothing but answers:
+ * each message on it is a request (gateway/rpc.c) with a response topic, answered once.
+ */
+#define GATEWAY_LINK_CONTROL (UINT32_MAX - 1)
 MUST_CHECK int gateway_add_link(struct gateway *g, struct link *link, uint32_t index);
 void gateway_remove_link(struct gateway *g, struct link *link);
 

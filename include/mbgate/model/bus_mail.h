@@ -165,6 +165,9 @@ enum device_status {
         DEVICE_OFFLINE,
 };
 
+/* "unknown", "online", "offline". */
+const char *device_status_name(enum device_status status);
+
 struct bus_device_state {
         struct mail mail;
         uint32_t generation;

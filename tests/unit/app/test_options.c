@@ -51,6 +51,7 @@ static void test_defaults(void **state)
         assert_int_equal(parse("", &o), OPTIONS_RUN);
         assert_string_equal(o.config_file, MBGATE_CONFIG_FILE);
         assert_null(o.template_dir);
+        assert_null(o.control_path);
         assert_false(o.check_config);
         assert_false(o.has_log_level);
         assert_int_equal(o.log_target, LOG_TARGET_AUTO);
@@ -77,11 +78,13 @@ static void test_log_options(void **state)
         struct options o;
 
         (void)state;
-        assert_int_equal(parse("--log-level debug --log-target stderr --template-dir t", &o), OPTIONS_RUN);
+        assert_int_equal(parse("--log-level debug --log-target stderr --template-dir=t --control=c", &o),
+                         OPTIONS_RUN);
         assert_true(o.has_log_level);
         assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
         assert_int_equal(o.log_target, LOG_TARGET_STDERR);
         assert_string_equal(o.template_dir, "t");
+        assert_string_equal(o.control_path, "c");
         assert_int_equal(parse("--log-target journal", &o), OPTIONS_RUN);
         assert_int_equal(o.log_target, LOG_TARGET_JOURNAL);
 }
