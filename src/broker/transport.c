@@ -35,7 +35,7 @@ static bool transport_run_batch(struct transport *t)
         if (n <= 0 && !t->is_woken)
                 return false;
         t->is_running = true;
-        t->now_us = loop_now_us(t->loop);
+        t->now_us = loop_clock_us(t->loop); /* the turn may have begun before what happened here */
         for (int i = 0; i < n; i++) {
                 t->batch[i] = events[i].data.ptr;
                 t->batch[i]->slot = (uint32_t)i + 1;

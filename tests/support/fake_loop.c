@@ -151,6 +151,11 @@ struct loop_signal *loop_signal_free(struct loop_signal *signal)
         return NULL;
 }
 
+uint64_t loop_clock_us(struct loop *loop)
+{
+        return loop->now_us;
+}
+
 uint64_t loop_now_us(struct loop *loop)
 {
         return loop->now_us;

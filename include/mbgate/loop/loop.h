@@ -54,6 +54,9 @@ struct loop_signal *loop_signal_free(struct loop_signal *signal);
 /* Monotonic time at the start of this turn, or now when the loop does not run. */
 uint64_t loop_now_us(struct loop *loop);
 
+/* Monotonic time now, also in the middle of a turn: from which a delay counts that must not end early. */
+uint64_t loop_clock_us(struct loop *loop);
+
 /* Runs until loop_exit(); the code given there, or −errno. */
 MUST_CHECK int loop_run(struct loop *loop);
 void loop_exit(struct loop *loop, int code);
