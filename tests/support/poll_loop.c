@@ -112,6 +112,11 @@ struct loop_timer *loop_timer_free(struct loop_timer *timer)
         return NULL;
 }
 
+uint64_t loop_clock_us(struct loop *loop)
+{
+        return loop_now_us(loop);
+}
+
 uint64_t loop_now_us(struct loop *loop)
 {
         (void)loop;
