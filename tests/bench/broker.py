@@ -2,11 +2,9 @@
 """The embedded broker beside mosquitto, in turns, in one run: see README.md. Started by tools/bench."""
 
 import argparse
-import csv
 import json
 import os
 import pathlib
-import platform
 import resource
 import shutil
 import socket
@@ -15,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import report
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("MBGATE_BUILD", SOURCE / "build" / "release"))
@@ -235,43 +235,16 @@ def rows_of(case, runs, kinds):
                "met?": "yes" if figure.met(b, ratio) else "no", "remark": remarks(case, runs)}
 
 
-def table(rows):
-    head = list(rows[0])
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(row[key] for key in head) + " |" for row in rows])
-
-
-def plot(rows, kinds, folder):
-    """Ratios, so that every case fits into one picture. Returns the file's name, or what is missing for it."""
-    try:
-        import matplotlib
-    except ImportError:
-        return "no plot: apt install python3-matplotlib"
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    names = [f"{row['case']}: {row['figure']}" for row in rows][::-1]
-    values = [float(row["B ÷ A"]) for row in rows][::-1]
-    colors = ["#2a7" if row["met?"] == "yes" else "#c54" for row in rows][::-1]
-    figure, axes = pyplot.subplots(figsize=(9, 0.6 + 0.32 * len(rows)))
-    bars = axes.barh(names, values, color=colors)
-    axes.bar_label(bars, [f" {row['B: ' + kinds[1]]} ({row['B ÷ A']} ×)" for row in rows][::-1], fontsize=8)
-    axes.axvline(1, color="#888", linewidth=1)
-    axes.set_xscale("log")
-    axes.set_xlim(min(values + [0.2]) * 0.8, max(values + [2]) * 4)
-    axes.tick_params(labelsize=8)
-    axes.set_xlabel(f"{kinds[1]} ÷ {kinds[0]} (green: the aim is met)")
-    figure.tight_layout()
-    for kind in ("svg", "png"):
-        figure.savefig(folder / f"broker.{kind}", dpi=130)
-    return f"{folder / 'broker.svg'}, broker.png"
+def bars_of(rows, kinds):
+    return [report.Bar(f"{row['case']}: {row['figure']}", float(row["B ÷ A"]),
+                       f"{row['B: ' + kinds[1]]} ({row['B ÷ A']} ×)", row["met?"]) for row in rows]
 
 
 def describe(machine, options):
     version = subprocess.run(["mosquitto", "-h"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
     place = (f"broker on processor {machine.broker[0]}, load on {machine.load[0]}" if machine.spin
              else "broker and load on one processor")
-    return (f"{platform.machine()}, Linux {platform.release()}, {os.cpu_count()} processors, load average "
-            f"{os.getloadavg()[0]:.1f}; {place}; {version}; payloads of 64 bytes, MQTT "
+    return (f"{report.machine()}; {place}; {version}; payloads of 64 bytes, MQTT "
             f"{'3.1.1' if options.version == 4 else '5.0'}; medians of {options.rounds} rounds of {options.seconds:g} s in "
             "turns. Latency: both sides where the kernel places them."
             f"{' With a store.' if options.store else ''}")
@@ -307,16 +280,9 @@ def main():
     rows = []
     for case in cases:
         rows += rows_of(case, alternate(case, machine, kinds, options), kinds)
-    folder = SOURCE / "build" / "bench"
-    folder.mkdir(parents=True, exist_ok=True)
-    text = table(rows)
-    print("\n" + text + "\n")
-    (folder / "broker.md").write_text(f"# Broker\n\n{describe(machine, options)}\n\n{text}\n")
-    with open(folder / "broker.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"written to {folder / 'broker.md'}, broker.csv; {plot(rows, kinds, folder)}")
+    print("\n" + report.table(rows) + "\n")
+    report.write("broker", "Broker", describe(machine, options), rows, bars_of(rows, kinds),
+                 f"{kinds[1]} ÷ {kinds[0]} (green: the aim is met)")
     return 0
 
 
