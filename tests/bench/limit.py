@@ -4,6 +4,7 @@
 MAX_REGISTERS = 125
 REQUEST_CHARS = 8
 REPLY_CHARS = 5  # and two a register
+ROUNDING_S = 1e-9
 
 
 def char_s(baud, fmt):
@@ -20,14 +21,23 @@ def read_s(n_registers, baud, fmt, turnaround_s):
     return t35_s(baud) + chars * char_s(baud, fmt) + turnaround_s
 
 
-def best_round_s(addresses, baud, fmt, turnaround_s):
+def most_registers(baud, fmt, turnaround_s, longest_s=None):
+    """So many registers has the largest read, one that takes no longer than `longest_s` unless it is for one."""
+    if longest_s is None:
+        return MAX_REGISTERS
+    fitting = [n for n in range(1, MAX_REGISTERS + 1) if read_s(n, baud, fmt, turnaround_s) <= longest_s + ROUNDING_S]
+    return max(fitting, default=1)
+
+
+def best_round_s(addresses, baud, fmt, turnaround_s, longest_s=None):
     """The least time in which all registers of one device can be read."""
     addresses = sorted(addresses)
+    most = most_registers(baud, fmt, turnaround_s, longest_s)
     best = [0.0]  # for the first k of them
     for end in range(1, len(addresses) + 1):
         best.append(min(
             best[begin] + read_s(addresses[end - 1] - addresses[begin] + 1, baud, fmt, turnaround_s)
-            for begin in range(end) if addresses[end - 1] - addresses[begin] < MAX_REGISTERS))
+            for begin in range(end) if addresses[end - 1] - addresses[begin] < most))
     return best[-1]
 
 
@@ -35,3 +45,22 @@ def limit_registers_per_s(devices, baud, fmt, turnaround_s):
     """devices: a list of lists of addresses."""
     round_s = sum(best_round_s(addresses, baud, fmt, turnaround_s) for addresses in devices)
     return sum(len(addresses) for addresses in devices) / round_s
+
+
+def interval_for_load_s(devices, baud, fmt, turnaround_s, load):
+    """Read so often, all devices take this share of the line."""
+    return sum(best_round_s(addresses, baud, fmt, turnaround_s) for addresses in devices) / load
+
+
+def block_cap_s(p50_s, p99_s, margin_s):
+    """How long a read may keep the line so that a write has these latencies.
+
+    A write comes at any moment of a read and begins at its end: it waits for half of it in the middle, all of it at
+    worst, and for `margin_s` on its way.
+    """
+    return min(2 * (p50_s - margin_s), p99_s - margin_s)
+
+
+def block_cap_setting_ms(cap_s, baud):
+    """The same for write_expected_block_ms, which counts the silence behind the read as well as that before it."""
+    return int((cap_s + t35_s(baud)) * 1000)

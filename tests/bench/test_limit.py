@@ -47,3 +47,39 @@ def test_a_gap_is_not_read_when_that_costs_more():
 def test_no_read_is_longer_than_125():
     assert limit.best_round_s([0, 125], 1000000, "8N1", 10.0) > 20
     assert limit.best_round_s([0, 124], 1000000, "8N1", 10.0) < 20
+
+
+def test_two_dead_devices_leave_what_eight_can_have():
+    # Each of the eight: one read of 30 for 20 useful ones in 42.03 ms, with ten as with eight 475.84 a second
+    eight = [[*range(7), *range(12, 19), *range(24, 30)]] * 8
+    assert limit.limit_registers_per_s(eight, 19200, "8N1", limit.t35_s(19200)) == pytest.approx(475.84, abs=0.02)
+
+
+def test_half_load():
+    # ten reads of 42.03 ms are half of 840.6 ms
+    ten = [[*range(7), *range(12, 19), *range(24, 30)]] * 10
+    assert limit.interval_for_load_s(ten, 19200, "8N1", limit.t35_s(19200), 0.5) == pytest.approx(0.840625, abs=1e-5)
+
+
+def test_the_longest_read_for_quick_writes():
+    # p50 12 ms, p99 22 ms, 2 ms on the way: half a read may take 10 ms, a whole one 20 ms: 20 ms
+    assert limit.block_cap_s(0.012, 0.022, 0.002) == pytest.approx(0.020)
+    # p50 12 ms, p99 40 ms: the middle decides; p50 30 ms, p99 40 ms: the worst
+    assert limit.block_cap_s(0.012, 0.040, 0.002) == pytest.approx(0.020)
+    assert limit.block_cap_s(0.030, 0.040, 0.002) == pytest.approx(0.038)
+
+
+def test_the_setting_counts_the_silence_on_both_sides():
+    # 20 ms and the 2.005 ms of 19200 Bd
+    assert limit.block_cap_setting_ms(0.020, 19200) == 22
+
+
+def test_short_reads():
+    # 19200 8N1: 13 + 2 · 8 characters and twice 2.005 ms are 19.11 ms, of 9 registers 20.16 ms
+    t35 = limit.t35_s(19200)
+    assert limit.most_registers(19200, "8N1", t35, 0.020) == 8
+    assert limit.most_registers(19200, "8N1", t35, 0.001) == 1
+    assert limit.most_registers(19200, "8N1", t35) == 125
+    # so that 7, gap, 7, gap, 6 take three: 18.07 + 18.07 + 17.03 = 53.18 ms
+    addresses = [*range(7), *range(12, 19), *range(24, 30)]
+    assert limit.best_round_s(addresses, 19200, "8N1", t35, 0.020) == pytest.approx(0.053177, abs=1e-5)

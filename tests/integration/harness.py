@@ -232,16 +232,24 @@ class Sim:
 
     def ask(self, command):
         """One command to the control socket; its answer."""
+        return self.ask_all([command])[0]
+
+    def ask_all(self, commands):
+        """Several, one after the other on one connection."""
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(LIMIT)
             s.connect(str(self.control))
-            s.sendall(command.encode() + b"\n")
-            answer = b""
-            while not answer.endswith(b"\n"):
-                piece = s.recv(65536)
-                if not piece:
-                    break
-                answer += piece
+            return [self._ask_on(s, command) for command in commands]
+
+    @staticmethod
+    def _ask_on(connection, command):
+        connection.sendall(command.encode() + b"\n")
+        answer = b""
+        while not answer.endswith(b"\n"):
+            piece = connection.recv(65536)
+            if not piece:
+                break
+            answer += piece
         answer = answer.decode().strip()
         assert not answer.startswith("error"), f"mbsim: {command}: {answer}"
         return answer
