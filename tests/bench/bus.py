@@ -52,7 +52,8 @@ def own_share(rig, bursts):
         times += [publisher.publish(*messages)] * n
         time.sleep(SHARE_PAUSE_S)
     time.sleep(0.2)
-    return [at - times[int(payload)] for at, topic, payload, _ in rig.subscriber.messages() if topic == "bench/share"]
+    return [at - times[int(payload)] for at, topic, payload, _ in rig.subscriber.messages()
+            if topic == "bench/share"]
 
 
 def measure(case, options):
@@ -61,10 +62,10 @@ def measure(case, options):
     with rigs.Rig(case, settle_s) as rig:
         if case.writes:
             prepare_writes(rig, settle_s)
-        run = rig.watch(lambda rig: send_writes(rig, options.writes) if case.writes else time.sleep(seconds))
+        run = rig.watch(lambda _: send_writes(rig, options.writes) if case.writes else time.sleep(seconds))
         if case.share:
             run.share = own_share(rig, SHARE_BURSTS // 4 if options.quick else SHARE_BURSTS)
-        if case.records:
+        if not case.writes:
             run.take_messages(rig.subscriber.messages())
         run.frames = rig.frames()
     return run
@@ -72,8 +73,9 @@ def measure(case, options):
 
 def parse():
     parser = argparse.ArgumentParser(prog="tools/bench bus", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="three seconds and 20 writes: to try the bench itself")
-    parser.add_argument("--seconds", type=float, help="length of each measurement (20; some take 40 or 60 at least)")
+    parser.add_argument("--quick", action="store_true", help="three seconds, 20 writes: to try the bench")
+    parser.add_argument("--seconds", type=float,
+                        help="length of each measurement (20; some take 40 or 60 at least)")
     parser.add_argument("--writes", type=int, help="in each measurement of write latency (200)")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     options = parser.parse_args()
@@ -93,9 +95,9 @@ def main():
         more_rows, more_bars = figures.rows_of(measure(case, options))
         rows, bars = rows + more_rows, bars + more_bars
     print("\n" + report.table(rows) + "\n")
-    text = (f"{report.machine()}; {options.seconds:g} s for each case or as long as it needs, {options.writes} writes. "
-            "Computation of the limits: tests/bench/README.md.")
-    report.write("bus", "Wire figures", text, rows, bars, "how many times as good as the aim (green: it is met)")
+    text = (f"{report.machine()}; {options.seconds:g} s for each case or as long as it needs, {options.writes} "
+            "writes. Computation of the limits: tests/bench/README.md.")
+    report.write("bus", "Wire figures", text, rows, bars, "times as good as the aim (green: it is met)")
     return 0
 
 

@@ -2,8 +2,9 @@
 """The cases of tools/bench bus: one row or more of the table each."""
 
 import limit
-from figures import (Figure, cap_remark, cores_remark, cpu_per_1000, cpu_remark, jitter_ms, jitter_remark, percent_of_limit,
-                     rate_remark, rounds, violations, wire_ms, wire_remark, write_ms, write_remark, wrong_remark)
+from figures import (Figure, cap_remark, cores_remark, cpu_per_1000, cpu_remark, jitter_ms, jitter_remark,
+                     percent_of_limit, rate_remark, rounds, violations, wire_ms, wire_remark, write_ms,
+                     write_remark, wrong_remark)
 
 SCATTERED = [*range(7), *range(12, 19), *range(24, 30)]
 TEN = {unit: SCATTERED for unit in range(1, 11)}
@@ -18,20 +19,31 @@ CAP_MS = limit.block_cap_setting_ms(CAP_S, 19200)
 class Case:
     """Lines that are all alike, and how they are read."""
 
-    def __init__(self, name, devices, baud, fmt, figures, buses=1, changing=False, faults=(), dead=(), more="", point_more="",
-                 intervals_ms=None, settle_s=3, seconds_min=0, writes=False, cap_ms=0, share=False):
+    buses = 1
+    changing = False    # values are drawn anew for each reading
+    faults = ()         # arguments of mbsim
+    dead = ()           # units
+    more = ""           # settings of the bus
+    point_more = ""     # and of each point
+    intervals_ms = {}   # unit -> interval; none: flat out
+    settle_s = 3
+    seconds_min = 0     # less says nothing, but with --quick
+    writes = False      # measure them
+    cap_ms = 0          # write_expected_block_ms
+    share = False       # measure the bench's own share of a latency as well
+
+    def __init__(self, name, devices, baud, fmt, figures, **others):
         self.name, self.devices, self.baud, self.fmt, self.figures = name, devices, baud, fmt, figures
-        self.buses = buses
-        self.changing = changing  # values are drawn anew for each reading
-        self.faults, self.dead = faults, dead
-        self.more = more + (f" write_expected_block_ms = {cap_ms};" if cap_ms else "")
-        self.point_more = point_more
-        self.intervals_ms = intervals_ms or {}  # unit -> interval; the others flat out
-        self.settle_s, self.seconds_min = settle_s, seconds_min
-        self.writes, self.cap_ms = writes, cap_ms
-        self.share = share  # measure the bench's own share of a latency as well
-        self.records = not writes
-        self.topics = ["mbgate/+/+/result"] if writes else ["mbgate/+/+", "bench/+"]
+        for key, value in others.items():
+            assert hasattr(Case, key), key
+            setattr(self, key, value)
+
+    def bus_settings(self):
+        return self.more + (f" write_expected_block_ms = {self.cap_ms};" if self.cap_ms else "")
+
+    def topics(self):
+        """For the subscriber: no values where it waits for results."""
+        return ["mbgate/+/+/result"] if self.writes else ["mbgate/+/+", "bench/+"]
 
     def interval_ms(self, unit):
         return self.intervals_ms.get(unit, FLAT_OUT_MS)
@@ -72,7 +84,8 @@ def longest_run(addresses, most):
 
 
 def rate(aim):
-    return Figure("useful registers, % of the limit", percent_of_limit, aim, more=True, form="{:.1f}", remark=rate_remark)
+    return Figure("useful registers, % of the limit", percent_of_limit, aim, more=True, form="{:.1f}",
+                  remark=rate_remark)
 
 
 def milliseconds(name, value, p50, p99, remark, remark_p50=None):
@@ -81,7 +94,8 @@ def milliseconds(name, value, p50, p99, remark, remark_p50=None):
 
 
 def cpu_and_memory(cpu_s, memory_mb):
-    return [Figure("CPU s for 1000 registers read and published", cpu_per_1000, cpu_s, form="{:.4f}", remark=cpu_remark),
+    return [Figure("CPU s for 1000 registers read and published", cpu_per_1000, cpu_s, form="{:.4f}",
+                   remark=cpu_remark),
             Figure("peak memory, MB", lambda r: r.run.memory_mb, memory_mb, form="{:.1f}")]
 
 
@@ -94,6 +108,20 @@ OLDEST = Figure("oldest device, rounds", rounds, 1.1)
 POLL_MS = 1e3 * limit.read_s(30, 19200, "8N1", limit.t35_s(19200))
 HALF_LOAD_MS = round(1e3 * limit.interval_for_load_s(TEN.values(), 19200, "8N1", limit.t35_s(19200), 0.5))
 TIMEOUT = "response_timeout_ms = 500;"
+QOS_0 = "qos = 0;"  # the default is 1
+LEARNED_S = 25  # 50 replies of each device: from then on it plans with the turnaround that it measured
+
+
+def ten_published(name, point_more=""):
+    figures = [rate(98), *cpu_and_memory(0.017, 7),
+               *milliseconds("wire → subscriber", wire_ms, 0.4, 1.0, wire_remark)]
+    return Case(name, TEN, 19200, "8N1", figures, changing=True, point_more=point_more, share=True)
+
+
+def thousand_published(name, point_more=""):
+    return Case(name, {1: range(1000)}, 115200, "8N1", [rate(97), *cpu_and_memory(0.006, 8)], changing=True,
+                point_more=point_more)
+
 
 CASES = [
     Case("100 contiguous, 9600 8E1", {1: range(100)}, 9600, "8E1", [rate(98)]),
@@ -101,18 +129,18 @@ CASES = [
     Case("10 devices × 20 scattered, 19200 8N1", TEN, 19200, "8N1", [rate(98), OLDEST]),
     Case("the same, strict devices", TEN, 19200, "8N1",
          [rate(98), OLDEST, Figure("t3.5 violations", violations, 0, form="{:.0f}")], faults=["--strict"]),
-    Case("the same, 2 of 10 dead, 500 ms", TEN, 19200, "8N1", [rate(95)], dead=(4, 8), more=TIMEOUT, settle_s=12,
-         seconds_min=40),
+    Case("the same, 2 of 10 dead, 500 ms", TEN, 19200, "8N1", [rate(95)], dead=(4, 8), more=TIMEOUT,
+         settle_s=12, seconds_min=40),
     Case("the same, 2 % lost, 2.7 % broken", TEN, 19200, "8N1",
          [rate(88), Figure("wrong values", lambda r: len(r.wrong), 0, form="{:.0f}", remark=wrong_remark)],
          faults=["--fault", "lost-reply@p=0.02", "--fault", "wrong-crc@p=0.027"], more=TIMEOUT,
          point_more='publish = "always";', seconds_min=60),
-    Case("10 devices, values change", TEN, 19200, "8N1",
-         [rate(98), *cpu_and_memory(0.017, 7),
-          *milliseconds("wire → subscriber", wire_ms, 0.4, 1.0, wire_remark)], changing=True, share=True),
-    Case("1000 contiguous, values change", {1: range(1000)}, 115200, "8N1", [rate(97), *cpu_and_memory(0.006, 8)],
-         changing=True),
-    Case("jitter, half load", TEN, 19200, "8N1", milliseconds("beside the beat", jitter_ms, None, POLL_MS, jitter_remark),
+    ten_published("10 devices, values change"),
+    ten_published("10 devices, values change, QoS 0", QOS_0),
+    thousand_published("1000 contiguous, values change"),
+    thousand_published("1000 contiguous, values change, QoS 0", QOS_0),
+    Case("jitter, half load", TEN, 19200, "8N1",
+         milliseconds("beside the beat", jitter_ms, None, POLL_MS, jitter_remark),
          intervals_ms={unit: HALF_LOAD_MS for unit in TEN}, seconds_min=60),
     Case("jitter, half load, intervals 500, 600 … 1400 ms", TEN, 19200, "8N1",
          milliseconds("beside the beat", jitter_ms, None, None, jitter_remark),
@@ -122,6 +150,7 @@ CASES = [
     Case("writes, line full", TEN, 19200, "8N1",
          milliseconds("publish → first byte", write_ms, None, POLL_MS + 2, write_remark), writes=True),
     Case("writes, line full, short reads", TEN, 19200, "8N1",
-         milliseconds("publish → first byte", write_ms, 1e3 * QUICK_P50_S, 1e3 * QUICK_P99_S, write_remark, cap_remark),
-         writes=True, cap_ms=CAP_MS),
+         milliseconds("publish → first byte", write_ms, 1e3 * QUICK_P50_S, 1e3 * QUICK_P99_S, write_remark,
+                      cap_remark),
+         writes=True, cap_ms=CAP_MS, settle_s=LEARNED_S),
 ]

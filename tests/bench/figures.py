@@ -76,7 +76,8 @@ class Reading:
 
     @functools.cached_property
     def wire(self):
-        messages = [(at, unit, address, int(payload)) for at, _, unit, address, payload in self.messages_in_window()]
+        messages = [(at, unit, address, int(payload))
+                    for at, _, unit, address, payload in self.messages_in_window()]
         return frames.wire_latencies(self.reads[0], messages)
 
     @functools.cached_property
@@ -85,7 +86,8 @@ class Reading:
         return [m for m in self.run.messages if m[4] != str(m[2] * 1000 + m[3])]
 
     def useful_registers(self):
-        return sum(frames.useful(read, self.wanted) for bus in self.reads for read in self.reads_in_window(bus))
+        return sum(frames.useful(read, self.wanted)
+                   for bus in self.reads for read in self.reads_in_window(bus))
 
     def cores(self, program):
         return self.run.cpu[program] / self.run.seconds
@@ -121,7 +123,7 @@ def jitter_ms(share):
 def jitter_remark(r):
     busy_us, line_us = (sum(bus[key] for bus in r.run.stats) for key in ("busy_us", "line_us"))
     return (f"{len(r.jitter_s)} requests, at most {1e3 * max(r.jitter_s):.2f} ms; one transaction takes "
-            f"{1e3 * r.case.read_s():.1f} ms; characters on the line for {100 * busy_us / line_us:.0f} % of the time")
+            f"{1e3 * r.case.read_s():.1f} ms; characters {100 * busy_us / line_us:.0f} % of the time")
 
 
 def write_ms(share):
@@ -130,7 +132,7 @@ def write_ms(share):
 
 def write_remark(r):
     unseen = len(r.run.done) - len(r.writes)
-    return (f"{len(r.writes)} writes; one poll takes {1e3 * r.case.read_s():.1f} ms; polls begun between, at most "
+    return (f"{len(r.writes)} writes; one poll takes {1e3 * r.case.read_s():.1f} ms; polls begun between: at most "
             f"{max((n for _, n in r.writes), default=0)}{f'; {unseen} NOT ON THE LINE' if unseen else ''}")
 
 
@@ -147,8 +149,8 @@ def wire_ms(share):
 def wire_remark(r):
     own = [f"{1e3 * frames.percentile(r.run.share, share):.2f}" for share in (0.5, 0.99)]
     unexplained = f"; {r.wire[1]} WITH A VALUE THAT NO REPLY HAD" if r.wire[1] else ""
-    return (f"{len(r.wire[0])} messages{unexplained}; of it mosquitto and the subscriber, measured with a publisher of "
-            f"the bench: p50 {own[0]}, p99 {own[1]} ms")
+    return (f"{len(r.wire[0])} messages{unexplained}; of it mosquitto and the subscriber, measured with a "
+            f"publisher of the bench: p50 {own[0]}, p99 {own[1]} ms")
 
 
 def cpu_per_1000(r):
@@ -184,8 +186,9 @@ def rows_of(run):
     rows, bars = [], []
     for figure in run.case.figures:
         value = figure.value(r)
-        row = {"case": run.case.name, "figure": figure.name, "aim": figure.aim_text(), "measured": figure.form.format(value),
-               "met?": figure.met(value), **line_columns(r), "remark": figure.remark(r)}
+        row = {"case": run.case.name, "figure": figure.name, "aim": figure.aim_text(),
+               "measured": figure.form.format(value), "met?": figure.met(value), **line_columns(r),
+               "remark": figure.remark(r)}
         rows.append(row)
         if figure.score(value):
             bars.append(report.Bar(f"{row['case']}: {figure.name}", figure.score(value),

@@ -63,11 +63,15 @@ def percentile(values, share):
 
 
 def useful(read, wanted):
-    return sum(address in wanted.get(read.unit, ()) for address in range(read.first, read.first + len(read.values)))
+    ours = wanted.get(read.unit, ())
+    return sum(address in ours for address in range(read.first, read.first + len(read.values)))
 
 
 def useful_rate(reads, wanted):
-    """Useful registers a second, from the end of the first answer to that of the last; wanted: unit -> addresses."""
+    """Useful registers a second, from the end of the first answer to that of the last.
+
+    wanted: unit -> addresses.
+    """
     if len(reads) < 3:
         return 0.0
     return sum(useful(read, wanted) for read in reads[1:]) / (reads[-1].ended - reads[0].ended)
@@ -108,7 +112,7 @@ def jitter_s(requests, period_s):
 
 
 def write_latencies(requests, published):
-    """(seconds, requests begun in between) from each publication (time, unit, value) to its write on the line."""
+    """(seconds, requests begun in between) from each publication (time, unit, value) to its write."""
     found = []
     times = [at for at, _ in requests]
     for at, unit, value in published:
@@ -128,7 +132,7 @@ def value_written(data):
 
 
 def wire_latencies(reads, messages):
-    """(seconds of each message since the end of the answer that it tells of, number of those that none explains).
+    """(seconds of each message since the end of the answer that it tells of, number of those that fit none).
 
     messages: (time, unit, address, value). The value is drawn anew for each answer, so it names it.
     """

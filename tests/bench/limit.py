@@ -22,10 +22,11 @@ def read_s(n_registers, baud, fmt, turnaround_s):
 
 
 def most_registers(baud, fmt, turnaround_s, longest_s=None):
-    """So many registers has the largest read, one that takes no longer than `longest_s` unless it is for one."""
+    """So many registers has the largest read that takes no longer than `longest_s`: one at least."""
     if longest_s is None:
         return MAX_REGISTERS
-    fitting = [n for n in range(1, MAX_REGISTERS + 1) if read_s(n, baud, fmt, turnaround_s) <= longest_s + ROUNDING_S]
+    fitting = [n for n in range(1, MAX_REGISTERS + 1)
+               if read_s(n, baud, fmt, turnaround_s) <= longest_s + ROUNDING_S]
     return max(fitting, default=1)
 
 
@@ -55,12 +56,12 @@ def interval_for_load_s(devices, baud, fmt, turnaround_s, load):
 def block_cap_s(p50_s, p99_s, margin_s):
     """How long a read may keep the line so that a write has these latencies.
 
-    A write comes at any moment of a read and begins at its end: it waits for half of it in the middle, all of it at
-    worst, and for `margin_s` on its way.
+    A write comes at any moment of a read and begins at its end: it waits for half of it in the middle, for
+    all of it at worst, and needs `margin_s` on its way.
     """
     return min(2 * (p50_s - margin_s), p99_s - margin_s)
 
 
 def block_cap_setting_ms(cap_s, baud):
-    """The same for write_expected_block_ms, which counts the silence behind the read as well as that before it."""
+    """The same for write_expected_block_ms, which counts the silence behind the read, too."""
     return int((cap_s + t35_s(baud)) * 1000)

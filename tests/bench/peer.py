@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An MQTT 3.1.1 client that does next to nothing while it is measured: it notes what came when, and reads it later."""
+"""An MQTT 3.1.1 client that does next to nothing while it is measured: it notes what came when, for later."""
 
 import socket
 import struct
@@ -95,7 +95,7 @@ class Peer:
             self._await(SUBACK)
 
     def _receive(self):
-        """(time, bytes); no bytes at the end. The acknowledgement goes at once, so that Nagle holds nothing back."""
+        """(time, bytes); no bytes at the end. TCP acknowledges at once, so that Nagle holds nothing back."""
         data = self.socket.recv(PIECE_BYTES)
         at = time.monotonic()
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

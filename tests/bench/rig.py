@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The programs of one measurement on the bus, all on loopback: mosquitto, a recording subscriber, mbsim, mbgated."""
+"""The programs of one measurement: mosquitto, a recording subscriber, mbsim, mbgated."""
 
 import collections
 import json
@@ -43,20 +43,22 @@ def configuration(case, folder, port):
         devices = [harness.device(device_name(number, unit), unit, points(case, addresses),
                                   f"interval_ms = {case.interval_ms(unit)};")
                    for unit, addresses in case.devices.items()]
-        buses.append(harness.bus(folder / f"line{number}", devices, f'baud = {case.baud}; format = "{case.fmt}";',
-                                 name=f"bus{number}", more=case.more))
+        line = f'baud = {case.baud}; format = "{case.fmt}";'
+        buses.append(harness.bus(folder / f"line{number}", devices, line, f"bus{number}", more=case.bus_settings()))
     return harness.conf(buses, harness.link(port))
 
 
 def points(case, addresses):
+    """One for each register; the first takes writes."""
     return [point for address in addresses
-            for point in harness.registers(address, 1, more=case.point_more + (" write = true;" if address == 0 else ""))]
+            for point in harness.registers(address, 1, more=case.point_more + " write = true;" * (not address))]
 
 
 def changes(case):
     """What mbsim is told, so that each reading brings other values."""
     return [f"set bus{number}/{device_name(number, unit)}.r{address} random 0..65535"
-            for number in range(case.buses) for unit, addresses in case.devices.items() for address in addresses]
+            for number in range(case.buses)
+            for unit, addresses in case.devices.items() for address in addresses]
 
 
 class Rig:
@@ -84,8 +86,8 @@ class Rig:
         self.broker = harness.Broker(self.folder)
         self.ends.append(self.broker.kill)
         self.broker.start()
-        self.subscriber = self.peer("bench-subscriber", *self.case.topics)
-        if self.case.records:
+        self.subscriber = self.peer("bench-subscriber", *self.case.topics())
+        if not self.case.writes:
             self.subscriber.record()
         text = configuration(self.case, self.folder, self.broker.port)
         self._start_sim(text)

@@ -33,8 +33,8 @@ def test_crc_of_the_serial_line_guide():
 
 def test_only_whole_answers_count():
     broken = REPLY[:-1] + bytes([REPLY[-1] ^ 0x55])
-    seen = [(1.0, ">>", REQUEST, "line"), (1.1, "<<", REPLY, "line"), (2.0, ">>", REQUEST, "line"), (2.1, "<<", broken, "line"),
-            (3.0, ">>", REQUEST, "line"), (4.0, ">>", REQUEST, "line"), (4.1, "<<", with_crc(10, 0x83, 2), "line")]
+    seen = [(1.0, ">>", REQUEST), (1.1, "<<", REPLY), (2.0, ">>", REQUEST), (2.1, "<<", broken),
+            (3.0, ">>", REQUEST), (4.0, ">>", REQUEST), (4.1, "<<", with_crc(10, 0x83, 2))]
     assert list(frames.reads_of(seen)) == [frames.Read(10, 0, 1.0, 1.1, [215, 450])]
 
 
@@ -45,7 +45,8 @@ def test_rate_counts_what_is_wanted():
 
 
 def test_staleness_of_the_worst_register():
-    reads = [read(1, 0, 0.5, 1), read(1, 1, 1.0, 1), read(1, 0, 2.0, 1), read(1, 1, 5.0, 1), read(1, 0, 5.5, 1)]
+    reads = [read(1, 0, 0.5, 1), read(1, 1, 1.0, 1), read(1, 0, 2.0, 1), read(1, 1, 5.0, 1),
+             read(1, 0, 5.5, 1)]
     # from 2.0 to 5.5 register 0, from 1.0 to 5.0 register 1; then 1.5 s until the end
     assert frames.worst_staleness_s(reads, {1: [0, 1]}, 0.0, 7.0) == pytest.approx(4.0)
     # one that never came is as old as the window; what nobody wants is nothing
@@ -79,7 +80,8 @@ def test_write_latency_and_polls_before_it():
 
 def test_a_message_tells_of_the_last_answer_with_its_value():
     reads = [read(1, 5, 1.0, 100, 200), read(1, 5, 2.0, 101, 200)]
-    found, unexplained = frames.wire_latencies(reads, [(1.001, 1, 5, 100), (2.002, 1, 6, 200), (2.1, 1, 5, 999)])
+    messages = [(1.001, 1, 5, 100), (2.002, 1, 6, 200), (2.1, 1, 5, 999)]
+    found, unexplained = frames.wire_latencies(reads, messages)
     assert found == pytest.approx([0.001, 0.002])
     assert unexplained == 1
 
@@ -87,5 +89,6 @@ def test_a_message_tells_of_the_last_answer_with_its_value():
 def test_stream_in_pieces():
     stream = peer.publish_packet("a/b", "17") + peer.publish_packet("c", "x" * 200)
     pieces = [(number, stream[number:number + 1]) for number in range(len(stream))]
-    assert list(peer.messages_of(pieces)) == [(8, "a/b", "17", False), (len(stream) - 1, "c", "x" * 200, False)]
+    expected = [(8, "a/b", "17", False), (len(stream) - 1, "c", "x" * 200, False)]
+    assert list(peer.messages_of(pieces)) == expected
     assert [m[1] for m in peer.messages_of([(0, stream)])] == ["a/b", "c"]
