@@ -300,17 +300,34 @@ static int scan_number(struct scan *sc)
         return source_put(sc->out, text, strlen(text));
 }
 
+#define INCLUDE_BYTES (sizeof("@include") - 1)
+
+static bool scan_is_include(const struct scan *sc)
+{
+        return (size_t)(sc->end - sc->p) >= INCLUDE_BYTES && memcmp(sc->p, "@include", INCLUDE_BYTES) == 0;
+}
+
+/* An @include that scan_include() did not take: libconfig would only say that something is wrong. */
+static void scan_stray_include(struct scan *sc)
+{
+        if (sc->out->is_broken)
+                return;
+        sc->out->is_broken = true;
+        source_error(sc->source, scan_pos(sc),
+                     "@include must stand at the start of a line of its own, with the file's name in quotes: "
+                     "@include \"other.conf\"");
+}
+
 /* The file named by @include at sc->p, if it is one: libconfig wants it first on its line. */
 static int scan_include(struct scan *sc, bool *ret_done)
 {
-        static const char word[] = "@include";
-        size_t n = sizeof(word) - 1, begin;
+        size_t n = INCLUDE_BYTES, begin;
         source_pos pos = scan_pos(sc);
         char *folder, *file;
         const char *close;
         int r;
 
-        if ((size_t)(sc->end - sc->p) < n || memcmp(sc->p, word, n) != 0)
+        if (!scan_is_include(sc))
                 return 0;
         begin = scan_run(sc, n, is_blank) + 1;
         close = begin > n + 1 && scan_peek(sc, begin - 1) == '"'
@@ -420,6 +437,8 @@ static int scan_plain(struct scan *sc)
                         n++;
                 return scan_copy(sc, n);
         }
+        if (c == '@' && scan_is_include(sc))
+                scan_stray_include(sc);
         if (is_digit(c) || ((c == '-' || c == '+') && is_digit(next)))
                 return scan_number(sc);
         if (c == '.') /* a real without its 0 */
