@@ -163,6 +163,8 @@ void check_device(struct loader *l, struct conf_device *d)
         const struct tree *id = loader_own(l, "unit_ids");
 
         check_name(l, d->name);
+        if (d->send_interval_s > 0)
+                check_paced(l, l->chain[CHAIN_DEVICE]);
         if (!id)
                 id = loader_own(l, "unit_id");
         if (!id || (id->kind == TREE_INT && id->i != d->unit_id) || d->bus->kind == CONF_PORT_TCP)

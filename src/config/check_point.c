@@ -359,6 +359,19 @@ static void check_write(struct loader *l, struct conf_point *p)
 
 /* ---- publishing ---- */
 
+void check_paced(struct loader *l, const struct tree *group)
+{
+        for (const struct schema_key *k = schema_keys; k < schema_keys + schema_n_keys; k++) {
+                const struct tree *t = k->flags & SCHEMA_BETWEEN ? tree_get(group, k->name) : NULL;
+
+                if (t && ((t->kind == TREE_INT && t->i > 0) || (t->kind == TREE_REAL && t->r > 0)))
+                        source_warning(&l->source, t->pos,
+                                       "%s: %s has no effect with send_interval_s: all points go out at each "
+                                       "tick, and not in between",
+                                       PLACE(l), k->name);
+        }
+}
+
 static void check_policy(struct loader *l, const struct conf_point *p)
 {
         if (p->max_interval_s > 0 && p->min_interval_s > p->max_interval_s)
@@ -367,6 +380,11 @@ static void check_policy(struct loader *l, const struct conf_point *p)
         if (p->publish == CONF_PUBLISH_ALWAYS && loader_own(l, "deadband") && p->deadband > 0)
                 source_warning(&l->source, loader_pos(l, "deadband"),
                                "%s: a deadband has no effect with publish = \"always\"", PLACE(l));
+        if (p->publish == CONF_PUBLISH_ALWAYS && loader_own(l, "deadband_percent") && p->deadband_percent > 0)
+                source_warning(&l->source, loader_pos(l, "deadband_percent"),
+                               "%s: deadband_percent has no effect with publish = \"always\"", PLACE(l));
+        if (p->device->send_interval_s > 0)
+                check_paced(l, l->chain[CHAIN_POINT]);
 }
 
 void check_point(struct loader *l, struct conf_point *p)

@@ -37,6 +37,13 @@ enum chain_link {
         CHAIN_LINKS,
 };
 
+/* The longest topic so far, for the prefixes that will stand before it. */
+struct longest_topic {
+        size_t n_bytes;
+        const char *meaning;
+        source_pos pos;
+};
+
 struct loader {
         const struct conf_load_options *options;
         struct conf *conf;
@@ -48,6 +55,7 @@ struct loader {
         struct template *templates;
         struct names texts;  /* of SCHEMA_SHARED, each kept once */
         struct names topics; /* all topics in use */
+        struct longest_topic longest;
         const struct place *place;
         const struct tree *chain[CHAIN_LINKS];
         bool no_device_topics; /* of the points of the device at hand */
@@ -91,6 +99,10 @@ MUST_CHECK int topics_of_bus(struct loader *l, struct conf_bus *b);
 MUST_CHECK int topics_of_device(struct loader *l, struct conf_device *d);
 MUST_CHECK int topics_of_point(struct loader *l, struct conf_point *p);
 
+/* Reports the prefix of a link or of the broker, when a topic would be too long behind it. After all buses.
+ */
+void topics_check_prefix(struct loader *l, const char *prefix);
+
 /* Fill in what follows from other keys, and report what cannot be. */
 MUST_CHECK int check_bus(struct loader *l, struct conf_bus *b);
 /*
@@ -101,6 +113,12 @@ bool parse_host(struct loader *l, const char *text, char **ret_host, uint16_t *r
 
 void check_device(struct loader *l, struct conf_device *d);
 void check_point(struct loader *l, struct conf_point *p);
+
+/*
+ * Warns of settings in a group of the file, a point's or a device's, that a send interval makes idle. What
+ * comes from a template or from above is meant for devices without one.
+ */
+void check_paced(struct loader *l, const struct tree *group);
 MUST_CHECK int check_link(struct loader *l, struct conf_link *link);
 /* The folder that the service manager made for us, the first if there are several. −ENOMEM. */
 MUST_CHECK int loader_state_directory(struct loader *l, const char *otherwise, char **ret);

@@ -318,15 +318,16 @@ const struct schema_key schema_keys[] = {
         { POINT, ABOVE_POINT, "publish", WORD, MEMBER(point, publish), .words = publishes,
           .deflt = "\"change\"", .change = ADJUST, .help = "Whether an unchanged value is published." },
         { POINT, ABOVE_POINT, "deadband", REAL, MEMBER(point, deadband), RANGE(0, 1e15), .deflt = "0.0",
-          .flags = SCHEMA_ON_CHANGE, .change = ADJUST,
+          .flags = SCHEMA_ON_CHANGE | SCHEMA_BETWEEN, .change = ADJUST,
           .help = "A smaller difference from the last published value is no change; 0: off." },
         { POINT, ABOVE_POINT, "deadband_percent", REAL, MEMBER(point, deadband_percent), RANGE(0, 100),
-          .deflt = "0.0", .flags = SCHEMA_ON_CHANGE, .change = ADJUST,
+          .deflt = "0.0", .flags = SCHEMA_ON_CHANGE | SCHEMA_BETWEEN, .change = ADJUST,
           .help = "The same in percent of the last published value; 0: off." },
         { POINT, ABOVE_POINT, "min_interval_s", REAL, MEMBER(point, min_interval_s), RANGE(0, 86400),
-          .deflt = "0.0", .change = ADJUST, .help = "Changes are published at most this often; 0: all." },
+          .deflt = "0.0", .flags = SCHEMA_BETWEEN, .change = ADJUST,
+          .help = "Changes are published at most this often; 0: all." },
         { POINT, ABOVE_POINT, "max_interval_s", REAL, MEMBER(point, max_interval_s), RANGE(0, 604800),
-          .deflt = "0.0", .change = ADJUST,
+          .deflt = "0.0", .flags = SCHEMA_BETWEEN, .change = ADJUST,
           .help = "An unchanged value is published again after this time; 0: never." },
         { POINT, ABOVE_POINT, "payload", WORD, MEMBER(point, payload), .words = payloads,
           .deflt = "\"plain\"", .change = ADJUST,
@@ -725,6 +726,8 @@ bool schema_is_idle(const struct schema_key *k, const void *object)
                 return bus->kind != CONF_PORT_SERIAL;
         if (k->flags & SCHEMA_PACED)
                 return bus->kind == CONF_PORT_TCP;
+        if (k->flags & SCHEMA_BETWEEN && point->device->send_interval_s > 0)
+                return true;
         return k->flags & SCHEMA_ON_CHANGE && point->publish == CONF_PUBLISH_ALWAYS;
 }
 

@@ -59,6 +59,7 @@ enum schema_flags {
         SCHEMA_SERIAL = 1 << 5,       /* of a bus: means something on serial devices only */
         SCHEMA_PACED = 1 << 6,        /* of a bus: means nothing on Modbus TCP */
         SCHEMA_ON_CHANGE = 1 << 7,    /* of a point: means nothing with publish = "always" */
+        SCHEMA_BETWEEN = 1 << 8,      /* of a point: means nothing with a send interval */
 };
 
 struct schema_key {
