@@ -287,6 +287,7 @@ int check_broker(struct loader *l, struct conf_broker *b)
         check_secret(l, "password_file", b->password_file);
         check_acl(l, b);
         check_prefix(l, b);
+        topics_check_prefix(l, b->prefix);
         check_limits(l, b);
         check_filters(l, "publish_on_connect", b->options.publish_on_connect,
                       b->options.n_publish_on_connect);

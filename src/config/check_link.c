@@ -79,6 +79,22 @@ static void check_client_id(struct loader *l, const struct conf_link *link)
         }
 }
 
+/* The prefix stands before these, too. */
+static void check_subscribe(struct loader *l, const struct conf_link *link)
+{
+        const struct tree *t = loader_own(l, "subscribe");
+
+        for (size_t i = 0; i < link->n_subscribe; i++) {
+                size_t n = strlen(link->prefix) + strlen(link->subscribe[i]);
+
+                if (n > CONF_TOPIC_BYTES_MAX)
+                        source_error(&l->source, t ? t->items[i].pos : 0,
+                                     "%s: subscribe has a filter of %zu bytes, prefix included, but at most "
+                                     "%d can be: shorten it or the prefix",
+                                     PLACE(l), n, CONF_TOPIC_BYTES_MAX);
+        }
+}
+
 int check_link(struct loader *l, struct conf_link *link)
 {
         int r = check_tls(l, &link->tls);
@@ -112,6 +128,8 @@ int check_link(struct loader *l, struct conf_link *link)
                              "%s: there is a password_file but no username", PLACE(l));
         check_filters(l, "publish", link->publish, link->n_publish);
         check_filters(l, "subscribe", link->subscribe, link->n_subscribe);
+        check_subscribe(l, link);
+        topics_check_prefix(l, link->prefix);
         check_client_id(l, link);
         return 0;
 }

@@ -22,8 +22,26 @@ static void topic_check(struct loader *l, const char *key, const char *topic)
 {
         if (loader_own(l, key) && !topic_is_name(topic, strlen(topic)))
                 source_error(&l->source, loader_own_pos(l, key),
-                             "%s: %s \"%s\" is no topic: it needs 1 to 65535 bytes of UTF-8 without + and #",
-                             PLACE(l), key, topic);
+                             "%s: %s \"%s\" is no topic: it needs 1 to %d bytes of UTF-8 without + and #",
+                             PLACE(l), key, topic, CONF_TOPIC_BYTES_MAX);
+}
+
+/* Reports a topic that is too long, and notes the longest, for the prefixes of links. */
+static bool topic_is_short(struct loader *l, const char *key, const char *topic, const char *meaning)
+{
+        size_t n = strlen(topic);
+
+        if (n > CONF_TOPIC_BYTES_MAX) {
+                source_error(&l->source, loader_own_pos(l, key),
+                             "%s: its %s has %zu bytes, but at most %d can be: shorten the names and topics "
+                             "that it is made of",
+                             PLACE(l), meaning, n, CONF_TOPIC_BYTES_MAX);
+                l->no_topics = true;
+                return false;
+        }
+        if (n > l->longest.n_bytes)
+                l->longest = (struct longest_topic){ n, meaning, loader_own_pos(l, key) };
+        return true;
 }
 
 /*
@@ -36,6 +54,8 @@ static int topic_claim(struct loader *l, const char *key, const char *topic, con
         char where[SOURCE_NAME_BYTES];
 
         if (!*topic || l->no_topics)
+                return 0;
+        if (!topic_is_short(l, key, topic, meaning))
                 return 0;
         use = names_find(&l->topics, topic);
         if (!use)
@@ -65,6 +85,20 @@ static int topics_take(struct loader *l, const char *key, char **topic, const ch
         int r = topic_default(l, key, topic, base, level);
 
         return r < 0 ? r : topic_claim(l, key, *topic, meaning);
+}
+
+void topics_check_prefix(struct loader *l, const char *prefix)
+{
+        const struct longest_topic *t = &l->longest;
+        size_t n = strlen(prefix);
+        char where[SOURCE_NAME_BYTES];
+
+        if (n > 0 && n + t->n_bytes > CONF_TOPIC_BYTES_MAX)
+                source_error(&l->source, loader_own_pos(l, "prefix"),
+                             "%s: with this prefix, the %s of %s has %zu bytes, but at most %d can be: "
+                             "shorten one of them",
+                             PLACE(l), t->meaning, source_name(&l->source, t->pos, where), n + t->n_bytes,
+                             CONF_TOPIC_BYTES_MAX);
 }
 
 int topics_of_gateway(struct loader *l, struct conf_gateway *g)
@@ -102,12 +136,23 @@ int topics_of_bus(struct loader *l, struct conf_bus *b)
         return r < 0 ? r : topics_of_raw(l, b);
 }
 
+/* The gateway makes these topics when it needs them: here they are only claimed. */
+static int topics_of_send_interval_result(struct loader *l, const struct conf_device *d)
+{
+        const char *topic =
+                arena_printf(l->scratch, "%s%ssend_interval/result", d->topic, slash_after(d->topic));
+
+        return topic ? topic_claim(l, "send_interval_topic", topic, "send interval result topic") : -ENOMEM;
+}
+
 static int topics_of_send_interval(struct loader *l, struct conf_device *d)
 {
         int r = topics_take(l, "send_interval_topic", &d->send_interval_topic, d->topic, "send_interval/set",
                             "send interval topic");
 
         d->send_interval_topic_short = l->empty;
+        if (r == 0)
+                r = topics_of_send_interval_result(l, d);
         if (r < 0 || loader_own(l, "send_interval_topic"))
                 return r;
         d->send_interval_topic_short =
@@ -117,6 +162,16 @@ static int topics_of_send_interval(struct loader *l, struct conf_device *d)
         return topic_claim(l, "send_interval_topic", d->send_interval_topic_short, "send interval topic");
 }
 
+/* Of the device and its requests, below those of its bus. */
+static int topics_of_counters(struct loader *l, const struct conf_device *d)
+{
+        const char *topic = arena_printf(l->scratch, "%s/%s", d->bus->topic, d->name);
+
+        if (!topic)
+                return -ENOMEM;
+        return d->bus->stats_interval_s > 0 ? topic_claim(l, "name", topic, "counters' topic") : 0;
+}
+
 int topics_of_device(struct loader *l, struct conf_device *d)
 {
         int r = topic_default(l, "topic", &d->topic, l->conf->gateway.name, d->name);
@@ -124,7 +179,9 @@ int topics_of_device(struct loader *l, struct conf_device *d)
         if (r == 0)
                 r = topics_take(l, "availability_topic", &d->availability_topic, d->topic, "availability",
                                 "availability topic");
-        return r < 0 ? r : topics_of_send_interval(l, d);
+        if (r == 0)
+                r = topics_of_send_interval(l, d);
+        return r < 0 ? r : topics_of_counters(l, d);
 }
 
 /* The point's own topics, with `name`/`what` for those that are not configured. */

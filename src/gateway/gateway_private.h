@@ -28,7 +28,7 @@ NO_ANALYZER_LEAKS
 /* Everything that a point's payload may need: a string of 250 bytes, each escaped, and its frame. */
 #define GW_PAYLOAD_BYTES           2048
 #define GW_OBJECT_BYTES_MAX        ((size_t)1024 * 1024)
-#define GW_TOPIC_BYTES             1024
+#define GW_TOPIC_BYTES             (CONF_TOPIC_BYTES_MAX + 1)
 #define GW_SEND_INTERVAL_DEFAULT_S 10
 
 struct gw_device;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* From a publication to the links that want it: mask, prefix, QoS, retain, repeated payloads. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,6 +126,8 @@ static int route_message_new(const struct gw_publication *p, const struct route_
                 buf_append(&b, p->topic);
                 init.topic = topic;
         }
+        if (b.overflowed) /* conf_load() refuses such a prefix; what is cut off would be another's topic */
+                return -EMSGSIZE;
         return message_new(&init, ret);
 }
 

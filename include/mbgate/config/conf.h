@@ -21,6 +21,10 @@
 #include "mbgate/config/conf_link.h"
 #include "mbgate/config/conf_share.h"
 
+/* No topic, with the prefix of any link or of the broker before it, is longer; nor a filter that we subscribe
+ * to. */
+#define CONF_TOPIC_BYTES_MAX 1023
+
 enum conf_area {
         CONF_HOLDING,
         CONF_INPUT,

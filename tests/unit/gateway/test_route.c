@@ -47,6 +47,26 @@ static void more_forms_than_are_kept(void **state)
         rig_free(r);
 }
 
+/* The configuration is refused with such a prefix; were it not, no value may go out under half a topic. */
+static void a_topic_that_is_cut_off_is_not_published(void **state)
+{
+        struct rig *r = rig_new(LINKS(LINK("a", "prefix = \"p/\";")));
+        char *kept = r->conf->links[0].prefix;
+        char prefix[CONF_TOPIC_BYTES_MAX];
+
+        (void)state;
+        memset(prefix, 'p', sizeof(prefix) - 1);
+        prefix[sizeof(prefix) - 1] = '\0';
+        r->conf->links[0].prefix = prefix;
+        rig_sample(r, "dev/temp", INT(1));
+        rig_sample(r, "dev/hum", INT(2));
+        rig_expect_nothing(r, 0);
+        r->conf->links[0].prefix = kept;
+        rig_sample(r, "dev/temp", INT(3));
+        rig_expect(r, 0, "p/gw/dev/temp 3", NULL);
+        rig_free(r);
+}
+
 static void masks_are_tested_before_the_prefix(void **state)
 {
         struct rig *r = rig_new(LINKS(LINK("a", "prefix = \"p/\"; publish = [ \"gw/+/temp\" ];")));
@@ -258,6 +278,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(links_share_one_message),
                 cmocka_unit_test(more_forms_than_are_kept),
+                cmocka_unit_test(a_topic_that_is_cut_off_is_not_published),
                 cmocka_unit_test(masks_are_tested_before_the_prefix),
                 cmocka_unit_test(status_goes_everywhere),
                 cmocka_unit_test(who_asks_gets_the_result),
