@@ -5,8 +5,9 @@
 
 #include "value_raw.h"
 
-#define TWO_63       9223372036854775808.0
-#define FRACTION_MAX 562949953421312.0 /* 2⁴⁹: beyond it eighths are lost, and halves are what they seem */
+#define TWO_63         9223372036854775808.0
+#define FRACTION_MAX   562949953421312.0 /* 2⁴⁹: beyond it eighths are lost, and halves are what they seem */
+#define STEP_TOLERANCE 1e-6 /* of a step: what others' arithmetic in doubles leaves, 2.9999999996 for 3 */
 
 /* A whole number of either sign: −magnitude or magnitude. */
 struct value_whole {
@@ -115,6 +116,35 @@ static int value_to_whole(const struct value_format *f, const struct value *v, s
                 return 0;
         x = value_unscale(f, v, &error);
         return value_round(x, error, ret);
+}
+
+/* Whether fractions mean nothing to the point: see value_is_between_steps(). */
+static bool value_is_counted(const struct value_format *f)
+{
+        enum value_class class = value_class_of(f);
+        int64_t scale, offset;
+
+        if (class != VALUE_CLASS_SIGNED && class != VALUE_CLASS_UNSIGNED && class != VALUE_CLASS_BCD)
+                return false;
+        return f->n_labels > 0 ||
+               (f->decimals == 0 && value_is_integral(f, &scale, &offset) && (scale == 1 || scale == -1));
+}
+
+bool value_is_between_steps(const struct value_format *f, const struct value *v, double *ret_below,
+                            double *ret_above)
+{
+        double error, x, a, b;
+
+        if (v->kind == VALUE_TEXT || v->kind == VALUE_NONE || !value_is_counted(f))
+                return false;
+        x = value_unscale(f, v, &error);
+        if (!isfinite(x) || fabs(x - round(x)) <= STEP_TOLERANCE + error)
+                return false;
+        a = floor(x) * f->scale + f->offset;
+        b = ceil(x) * f->scale + f->offset;
+        *ret_below = fmin(a, b);
+        *ret_above = fmax(a, b);
+        return true;
 }
 
 static int value_to_bcd(const struct value_format *f, struct value_whole w, uint64_t *ret_raw)

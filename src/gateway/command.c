@@ -73,17 +73,23 @@ static int request_read_value(struct gw_request *q, struct value *ret, char **re
         return value_parse(&q->point->conf->format, text, n, ret);
 }
 
-/* Numbers are repeated as numbers, with the point's decimals, whatever word or label stood for them. */
-static void request_note_number(struct gw_request *q, const struct value *value)
+/*
+ * Numbers are repeated as numbers, with the point's decimals, whatever word or label stood for them, and as
+ * they are written: 21.47 in steps of 0.1 is 21.5.
+ */
+static void request_note_number(struct gw_request *q, const struct value *asked, const uint16_t *regs)
 {
         char room[GW_PAYLOAD_BYTES];
         struct buf b = BUF_ON(room);
         struct value_format plain = q->point->conf->format;
+        struct value written;
 
-        if (value->kind == VALUE_TEXT)
+        if (asked->kind == VALUE_TEXT)
                 return;
         plain.n_labels = 0;
-        value_print(&plain, value, &b);
+        if (value_decode(&plain, regs, NULL, &written) != 0)
+                written = *asked; /* a sentinel can be written, but has no value */
+        value_print(&plain, &written, &b);
         free(q->value_json);
         q->value_json = b.overflowed ? NULL : strdup(b.data);
 }
@@ -117,6 +123,18 @@ static const char *request_error(struct gw_request *q, int r)
         return b.data;
 }
 
+/* What can only be written as another value that nobody would take for the same; or NULL. */
+static const char *request_step_error(struct gw_request *q, const struct value *value)
+{
+        struct buf b = BUF_ON(q->error_text);
+        double below, above;
+
+        if (!value_is_between_steps(&q->point->conf->format, value, &below, &above))
+                return NULL;
+        buf_printf(&b, "between two values that can be written: %.15g and %.15g", below, above);
+        return b.data;
+}
+
 static void request_hand_over(struct gateway *g, struct gw_request *q, enum gw_target_kind kind,
                               struct bus_command *command)
 {
@@ -138,6 +156,7 @@ static void command_set(struct gateway *g, struct gw_request *q)
         char *text = NULL;
         struct bus_command *command;
         struct value value;
+        const char *error;
         int r;
 
         if (!p->writable)
@@ -148,11 +167,12 @@ static void command_set(struct gateway *g, struct gw_request *q)
         if (bus_command_new(&command) < 0)
                 return refuse(g, q, "out of memory");
         r = value_encode(&p->format, &value, command->regs, command->mask);
-        if (r != 0) {
+        error = r != 0 ? request_error(q, r) : request_step_error(q, &value);
+        if (error) {
                 mail_free(&command->mail);
-                return refuse(g, q, request_error(q, r));
+                return refuse(g, q, error);
         }
-        request_note_number(q, &value);
+        request_note_number(q, &value, command->regs);
         command->n_regs = (uint16_t)value_n_regs(&p->format);
         command->read_back = p->read_back;
         request_hand_over(g, q, GW_TARGET_SET, command);

@@ -130,6 +130,15 @@ MUST_CHECK int value_encode(const struct value_format *f, const struct value *v,
                             uint16_t *ret_mask);
 
 /*
+ * Whether the registers can hold only the values to both sides of this one, and rounding would be a surprise:
+ * 1.5 for a relay or a counter. So it is for integers, BCD and bits that count in ones (scale 1 or −1, no
+ * decimals) and for those with a map; others have a resolution, and 21.47 for one with scale 0.1 means 21.5.
+ * Ask after value_encode(), which rounds. The two values are set only if so.
+ */
+bool value_is_between_steps(const struct value_format *f, const struct value *v, double *ret_below,
+                            double *ret_above);
+
+/*
  * The plain text of a value: label if the map has one, `true`/`false` for bool, else a number with
  * f->decimals digits and never an exponent; halves are rounded away from zero as they read in decimal (0.15
  * becomes 0.2), and zero has no sign. VALUE_NONE has no text. An overflow shows in the buffer; 330 bytes hold

@@ -414,6 +414,51 @@ static void test_encode_limits(void **state)
         }
 }
 
+static void test_between_steps(void **state)
+{
+        static char off[] = "off", on[] = "on";
+        static struct value_label labels[] = { { 0, off }, { 20, on } };
+        const struct {
+                struct value_format f;
+                const char *text;
+                bool is_between;
+                double below, above;
+        } rows[] = {
+                { FORMAT(INT16), "1.5", true, 1, 2 },
+                { FORMAT(INT16), "-1.5", true, -2, -1 },
+                { FORMAT(INT16, .scale = -1), "1.5", true, 1, 2 },
+                { FORMAT(UINT32), "0.001", true, 0, 1 },
+                { FORMAT(BCD16), "7.5", true, 7, 8 },
+                { FORMAT(UINT16, .has_bits = true, .bit_lo = 4, .bit_hi = 7), "2.5", true, 2, 3 },
+                { FORMAT(UINT16, .offset = 100), "100.5", true, 100, 101 },
+                { FORMAT(UINT16, .scale = 10, .labels = labels, .n_labels = 2), "14", true, 10, 20 },
+                { FORMAT(UINT16, .scale = 10, .labels = labels, .n_labels = 2), "on", false, 0, 0 },
+                { FORMAT(INT16), "2.0", false, 0, 0 },
+                { FORMAT(INT16), "2.9999999996", false, 0, 0 },
+                { FORMAT(INT16), "on", false, 0, 0 },
+                { FORMAT(INT64), "9007199254740993", false, 0, 0 },
+                { FORMAT(UINT64), "18446744073709551615", false, 0, 0 },
+                { FORMAT(INT16, .scale = 0.1, .decimals = 1), "21.47", false, 0, 0 },
+                { FORMAT(INT16, .scale = 10), "14", false, 0, 0 },
+                { FORMAT(INT16, .decimals = 1), "21.4", false, 0, 0 },
+                { FORMAT(INT16, .offset = 0.5), "1", false, 0, 0 },
+                { FORMAT(FLOAT32), "1.5", false, 0, 0 },
+                { FORMAT(BOOL), "1", false, 0, 0 },
+                { FORMAT(STRING, .length_bytes = 4), "1.5", false, 0, 0 },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+                double below = 0, above = 0;
+                struct value v;
+
+                assert_int_equal(value_parse(&rows[i].f, rows[i].text, strlen(rows[i].text), &v), 0);
+                if (value_is_between_steps(&rows[i].f, &v, &below, &above) != rows[i].is_between ||
+                    below != rows[i].below || above != rows[i].above)
+                        fail_msg("row %zu, %s: %g and %g", i, rows[i].text, below, above);
+        }
+}
+
 static void test_min_max(void **state)
 {
         struct value_format f =
@@ -651,6 +696,7 @@ int main(void)
                 cmocka_unit_test(test_print_and_parse),
                 cmocka_unit_test(test_bits_there_and_back),
                 cmocka_unit_test(test_encode_limits),
+                cmocka_unit_test(test_between_steps),
                 cmocka_unit_test(test_min_max),
                 cmocka_unit_test(test_print),
                 cmocka_unit_test(test_labels),

@@ -117,6 +117,44 @@ static void labels_and_words_are_answered_as_numbers(void **state)
         rig_free(r);
 }
 
+static void fractions_of_what_counts_are_refused(void **state)
+{
+        struct rig *r = rig_new_points(
+                LED ", { name = \"mode\"; holding = 5; scale = 10; write = true;"
+                    "    map = ( { value = 10; label = \"low\"; }, { value = 20; label = \"high\"; } ); }");
+
+        (void)state;
+        rig_command(r, "gw/dev/led/set", "1.5");
+        expect_refused(r, "led", "between two values that can be written: 1 and 2");
+        rig_command(r, "gw/dev/led/set", "1023.4");
+        expect_refused(r, "led", "out of range: 0 to 1023 is allowed");
+        rig_command(r, "gw/dev/mode/set", "{\"value\":14}");
+        expect_refused(r, "mode", "between two values that can be written: 10 and 20");
+        expect_written(r, "led", "2.0", 2);
+        rig_free(r);
+}
+
+static void the_result_says_what_is_written(void **state)
+{
+        struct rig *r = rig_new_points(
+                "{ name = \"level\"; holding = 4; type = \"int16\"; scale = 0.5; write = true; },"
+                "{ name = \"field\"; holding = 5; bits = [ 4, 7 ]; scale = 0.1; write = true; },"
+                "{ name = \"odd\"; holding = 6; invalid = [ 7 ]; write = true; }");
+
+        (void)state;
+        rig_command(r, "gw/dev/level/set", "21.3");
+        rig_answer(r, rig_take(r, 0), BUS_RESULT_OK, 0);
+        rig_command(r, "gw/dev/field/set", "1.14");
+        rig_answer(r, rig_take(r, 0), BUS_RESULT_OK, 0);
+        rig_command(r, "gw/dev/odd/set", "7");
+        rig_answer(r, rig_take(r, 0), BUS_RESULT_OK, 0);
+        rig_expect(r, 0,
+                   "gw/dev/level/result {\"ok\":true,\"value\":21.5,\"error\":null," NO_EXCEPTION "0.0}",
+                   "gw/dev/field/result {\"ok\":true,\"value\":1.1,\"error\":null," NO_EXCEPTION "0.0}",
+                   "gw/dev/odd/result {\"ok\":true,\"value\":7,\"error\":null," NO_EXCEPTION "0.0}", NULL);
+        rig_free(r);
+}
+
 static void unreadable_commands_are_refused(void **state)
 {
         static const char *const bad[] = {
@@ -663,6 +701,8 @@ int main(void)
                 cmocka_unit_test(command_becomes_a_write),
                 cmocka_unit_test(commands_in_every_form),
                 cmocka_unit_test(labels_and_words_are_answered_as_numbers),
+                cmocka_unit_test(fractions_of_what_counts_are_refused),
+                cmocka_unit_test(the_result_says_what_is_written),
                 cmocka_unit_test(unreadable_commands_are_refused),
                 cmocka_unit_test(out_of_range_is_refused),
                 cmocka_unit_test(oversize_is_refused),
