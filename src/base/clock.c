@@ -25,7 +25,8 @@ int64_t clock_wall_us(void)
         return (int64_t)clock_read_us(CLOCK_REALTIME);
 }
 
-/* systemd-timesyncd(8) makes it; the unit's ProtectClock= forbids even to ask adjtimex(2). */
+/* systemd-timesyncd(8) makes it. Where adjtimex(2) is forbidden, even asking is: seccomp sees no arguments.
+ */
 #define TIMESYNC_STAMP "/run/systemd/timesync/synchronized"
 
 bool clock_is_synchronised(void)

@@ -41,6 +41,9 @@
 
 static const struct schema_word log_levels[] = { { "error", 3 }, { "warning", 4 }, { "notice", 5 },
                                                  { "info", 6 },  { "debug", 7 },   { 0 } };
+static const struct schema_word clocks[] = { { "ntp", CONF_CLOCK_NTP },
+                                             { "always", CONF_CLOCK_ALWAYS },
+                                             { 0 } };
 static const struct schema_word modes[] = { { "poll", CONF_MODE_POLL },
                                             { "listen", CONF_MODE_LISTEN },
                                             { 0 } };
@@ -119,6 +122,12 @@ const struct schema_key schema_keys[] = {
         { GATEWAY, 0, "command_timeout_ms", INT, MEMBER(gateway, command_timeout_ms), RANGE(100, 3600000),
           .deflt = "10000", .change = ADJUST,
           .help = "A command whose turn has not come until then is refused, and nothing is written." },
+        { GATEWAY, 0, "clock", WORD, MEMBER(gateway, clock), .words = clocks, .deflt = "\"ntp\"",
+          .change = ADJUST,
+          .help = "Whose word is taken that the clock is right, for \"time\" in JSON payloads. ntp: that of "
+                  "the "
+                  "kernel, once chrony, ntpd or systemd-timesyncd have set it; until then \"time\" is null. "
+                  "always: it is right, as with a battery-backed clock without NTP, or in a container." },
         { GATEWAY, 0, "state_directory", &schema_folder, MEMBER(gateway, state_directory),
           .deflt = "$STATE_DIRECTORY, else nowhere", .flags = SCHEMA_COMPUTED, .change = REPLACE,
           .example = "\"/var/lib/mbgate\"",
@@ -331,7 +340,8 @@ const struct schema_key schema_keys[] = {
           .help = "An unchanged value is published again after this time; 0: never." },
         { POINT, ABOVE_POINT, "payload", WORD, MEMBER(point, payload), .words = payloads,
           .deflt = "\"plain\"", .change = ADJUST,
-          .help = "plain: the value as text. json: {\"value\", \"quality\", \"time\"}. object: all such "
+          .help = "plain: the value as text. json: {\"value\", \"quality\", \"time\"}, see clock. object: "
+                  "all such "
                   "points of the "
                   "device in one JSON object on the topic of the device." },
         { POINT, ABOVE_POINT, "retain", BOOL, MEMBER(point, retain), .deflt = "true", .change = ADJUST,

@@ -31,6 +31,8 @@ NO_ANALYZER_LEAKS
 #define GW_TOPIC_BYTES             (CONF_TOPIC_BYTES_MAX + 1)
 #define GW_SEND_INTERVAL_DEFAULT_S 10
 
+#define GW_WALL_UNKNOWN INT64_MIN
+
 struct gw_device;
 
 /* The newest sample of a point, as text. */
@@ -42,7 +44,7 @@ struct gw_value {
         bool is_label; /* the text is a label: a string in JSON */
         double number; /* NaN when there is none */
         enum quality quality;
-        int64_t wall_us;
+        int64_t wall_us;   /* or GW_WALL_UNKNOWN */
         uint64_t began_us; /* of the read that brought it */
         bool is_known;
 };
@@ -148,6 +150,13 @@ struct gw_raw {
         struct gw_raw *next;
 };
 
+/* Of wall.c. */
+struct gw_wall {
+        bool is_right;
+        bool is_said;    /* that it was not */
+        uint64_t ask_us; /* not again before */
+};
+
 struct gateway {
         struct loop *loop;
         struct loop_timer *timer;
@@ -164,6 +173,7 @@ struct gateway {
         struct gw_device *objects_due; /* their objects go out at the end of this turn */
         char *object_text;             /* where objects are written */
         size_t object_size;
+        struct gw_wall wall;
         uint64_t next_command_id;
         uint64_t unknown_said_us; /* the last warning about a topic of no point; 0: none */
         bool is_stopping;
@@ -190,6 +200,9 @@ void gw_device_wake_at(struct gateway *g, struct gw_device *d, uint64_t at_us);
 
 /* Publishes what is due at `now_us` and notes when the next thing is. */
 void gw_device_tick(struct gateway *g, struct gw_device *d, uint64_t now_us);
+
+/* wall.c: a time of the wall clock, or GW_WALL_UNKNOWN while that cannot be believed, which is said once. */
+int64_t gw_wall_us(struct gateway *g, int64_t wall_us);
 
 /* payload.c: texts into `out`. */
 void gw_payload_json(const struct gw_point *p, struct buf *out);

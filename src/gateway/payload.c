@@ -31,8 +31,13 @@ void gw_payload_json(const struct gw_point *p, struct buf *out)
 
         buf_append(out, "{\"value\":");
         gw_payload_value(&p->value, out);
+        buf_printf(out, ",\"quality\":\"%s\",\"time\":", quality_name(p->value.quality));
+        if (p->value.wall_us == GW_WALL_UNKNOWN) {
+                buf_append(out, "null}");
+                return;
+        }
         clock_format_rfc3339(p->value.wall_us, time);
-        buf_printf(out, ",\"quality\":\"%s\",\"time\":\"%s\"}", quality_name(p->value.quality), time);
+        buf_printf(out, "\"%s\"}", time);
 }
 
 /* {"temp":21.5,"hum":48.1}: all points of the device that have this payload and were read. */

@@ -34,14 +34,16 @@ static bool value_set_text(struct gw_value *v, const struct buf *text)
         return true;
 }
 
-static void value_take(struct gw_point *p, const struct sample *s, const struct bus_samples *from)
+static void value_take(struct gateway *g, struct gw_point *p, const struct sample *s,
+                       const struct bus_samples *from)
 {
         char text[GW_PAYLOAD_BYTES];
         struct buf b = BUF_ON(text);
         struct gw_value *v = &p->value;
 
         v->quality = s->quality;
-        v->wall_us = from->wall_us;
+        if (p->conf->payload == CONF_PAYLOAD_JSON) /* nobody else shows it */
+                v->wall_us = gw_wall_us(g, from->wall_us);
         v->began_us = from->began_us;
         v->is_known = true;
         if (s->quality != QUALITY_GOOD)
@@ -226,7 +228,7 @@ void gw_on_samples(struct gateway *g, const struct bus_samples *samples)
                 gw_set_device_status(g, p->device, DEVICE_ONLINE);
                 if (point_is_older_than_write(p, samples->began_us))
                         continue;
-                value_take(p, s, samples);
+                value_take(g, p, s, samples);
                 point_say_quality(p);
                 point_judge(g, p, now_us, samples->on_demand);
                 if (samples->on_demand)

@@ -21,7 +21,9 @@ uint64_t clock_monotonic_us(void);
 /* CLOCK_REALTIME in µs since 1970-01-01 UTC. Jumps when somebody sets it. */
 int64_t clock_wall_us(void);
 
-/* Whether NTP disciplines the clock: adjtimex(2), or the stamp of systemd-timesyncd where that is forbidden.
+/*
+ * Whether NTP disciplines the clock: adjtimex(2), or the stamp of systemd-timesyncd where that is forbidden,
+ * as in some containers. Our unit allows it.
  */
 bool clock_is_synchronised(void);
 

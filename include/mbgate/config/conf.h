@@ -56,6 +56,12 @@ enum conf_writes {
         CONF_WRITES_NEWEST,
 };
 
+/* Who says that the wall clock is right. */
+enum conf_clock {
+        CONF_CLOCK_NTP, /* the kernel, once NTP has set it */
+        CONF_CLOCK_ALWAYS,
+};
+
 struct conf_bus;
 struct conf_device;
 
@@ -172,6 +178,7 @@ struct conf_gateway {
         uint32_t command_max_bytes;
         uint32_t command_timeout_ms; /* not sent to the bus until then: refused */
         char *state_directory;       /* "": nowhere */
+        enum conf_clock clock;
 };
 
 struct arena;

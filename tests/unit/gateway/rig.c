@@ -40,6 +40,7 @@ static void on_line(void *user, enum log_level level, const struct log_fields *f
                 (void)snprintf(r->warning, sizeof(r->warning), "%s", line);
         } else if (level <= LOG_LEVEL_INFO) {
                 r->n_infos++;
+                (void)snprintf(r->info, sizeof(r->info), "%s", line);
         }
 }
 
@@ -52,11 +53,26 @@ static void connect_buses(struct rig *r)
         }
 }
 
+/* What the kernel says of the clock; linked in its place. */
+static bool clock_is_right;
+
+bool __wrap_clock_is_synchronised(void);
+bool __wrap_clock_is_synchronised(void)
+{
+        return clock_is_right;
+}
+
+void rig_set_clock(bool is_right)
+{
+        clock_is_right = is_right;
+}
+
 struct rig *rig_new(const char *text)
 {
         struct rig *r = calloc(1, sizeof(*r));
 
         assert_non_null(r);
+        rig_set_clock(true);
         log_set_sink(on_line, r);
         r->conf = rig_conf(text);
         assert_int_equal(loop_new(&r->loop), 0);

@@ -33,11 +33,14 @@ struct rig {
         uint64_t began_us; /* of the next samples; 0: now */
         bool on_demand;    /* of the next samples */
         unsigned n_warnings, n_infos;
-        char warning[512];
+        char warning[512], info[512];
 };
 
 /* From the text of a configuration; links are online, and what they were told then is forgotten. */
 struct rig *rig_new(const char *text);
+
+/* Whether the kernel says that the clock is synchronised; true in a new rig. */
+void rig_set_clock(bool is_right);
 
 /* `links` is put behind a gateway "gw" with one bus "b" of one device "dev" with `points`. */
 struct rig *rig_new_points(const char *points);

@@ -198,6 +198,50 @@ static void json_has_value_quality_and_time(void **state)
         rig_free(r);
 }
 
+/* A board without a battery: a time that looks right is worse than none. */
+static void no_time_before_the_clock_is_right(void **state)
+{
+        struct rig *r = rig_new_points(TEMP "payload = \"json\"; }");
+
+        (void)state;
+        rig_set_clock(false);
+        rig_sample(r, "dev/temp", REAL(21.5));
+        rig_expect(r, 0, "gw/dev/availability online",
+                   "gw/dev/temp {\"value\":21.5,\"quality\":\"good\",\"time\":null}", NULL);
+        assert_non_null(strstr(r->info, "put clock = \"always\" into gateway"));
+        assert_int_equal(r->n_infos, 1);
+        fake_loop_advance(r->loop, USEC_PER_SEC);
+        rig_sample(r, "dev/temp", REAL(22));
+        assert_int_equal(r->n_infos, 1);
+        rig_set_clock(true);
+        fake_loop_advance(r->loop, USEC_PER_SEC);
+        rig_sample(r, "dev/temp", REAL(23));
+        rig_set_clock(false); /* it was right: it does not become wrong by the loss of a server */
+        fake_loop_advance(r->loop, USEC_PER_SEC);
+        rig_sample(r, "dev/temp", REAL(24));
+        rig_expect(r, 0, "gw/dev/temp {\"value\":22.0,\"quality\":\"good\",\"time\":null}",
+                   "gw/dev/temp {\"value\":23.0,\"quality\":\"good\",\"time\":\"" RIG_WALL_TEXT "\"}",
+                   "gw/dev/temp {\"value\":24.0,\"quality\":\"good\",\"time\":\"" RIG_WALL_TEXT "\"}", NULL);
+        assert_int_equal(r->n_infos, 2);
+        rig_free(r);
+}
+
+static void a_clock_can_be_trusted_by_configuration(void **state)
+{
+        struct rig *r =
+                rig_new("gateway = { name = \"gw\"; clock = \"always\"; };\n"
+                        "buses = ( { name = \"b\"; port = \"/dev/ttyS0\"; devices = ( { name = \"dev\";\n"
+                        "  unit_id = 1; points = ( { name = \"p\"; holding = 0; payload = \"json\"; } );\n"
+                        "} ); } );\n");
+
+        (void)state;
+        rig_set_clock(false);
+        rig_sample(r, "dev/p", INT(1));
+        rig_expect(r, 0, "gw/dev/availability online",
+                   "gw/dev/p {\"value\":1,\"quality\":\"good\",\"time\":\"" RIG_WALL_TEXT "\"}", NULL);
+        rig_free(r);
+}
+
 #define KINDS                                                                                                \
         "{ name = \"text\"; holding = 0; type = \"string\"; length = 8; payload = PAYLOAD; },"               \
         "{ name = \"flag\"; coil = 0; type = \"bool\"; payload = PAYLOAD; },"                                \
@@ -475,6 +519,8 @@ int main(void)
                 cmocka_unit_test(bad_plain_keeps_the_last_value_and_says_so_once),
                 cmocka_unit_test(bad_from_the_start_has_no_plain_payload),
                 cmocka_unit_test(json_has_value_quality_and_time),
+                cmocka_unit_test(no_time_before_the_clock_is_right),
+                cmocka_unit_test(a_clock_can_be_trusted_by_configuration),
                 cmocka_unit_test(every_kind_in_plain),
                 cmocka_unit_test(every_kind_in_json),
                 cmocka_unit_test(every_kind_in_one_object),
