@@ -5,6 +5,7 @@
 
 #include "mbgate/base/text.h"
 
+#include "console.h"
 #include "loader.h"
 
 void check_name(struct loader *l, const char *name)
@@ -103,6 +104,8 @@ static int check_port(struct loader *l, struct conf_bus *b)
         else if (*b->port && *b->port != '/')
                 source_error(&l->source, pos, "%s: port \"%s\" is no full path (did you mean \"/dev/%s\"?)",
                              PLACE(l), b->port, b->port);
+        else if (*b->port)
+                return check_console(l, b);
         return 0;
 }
 

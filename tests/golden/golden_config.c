@@ -93,7 +93,8 @@ static void write_file(const char *name, const char *text)
 /* Findings, and the dump if it loads. */
 static char *load(const char *name, int *ret_r)
 {
-        static const struct conf_load_options options = { .template_dir = "other-templates" };
+        static const struct conf_load_options options = { .template_dir = "other-templates",
+                                                          .cmdline_file = "files/cmdline" };
         CLEANUP(conf_unrefp)
         struct conf *conf = NULL;
         struct conf_report report = { 0 };

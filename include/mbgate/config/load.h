@@ -22,6 +22,7 @@ void conf_report_done(struct conf_report *report);
 struct conf_load_options {
         const char *template_dir; /* looked in after `templates/` beside the file, before the installed one;
                                      or NULL */
+        const char *cmdline_file; /* where console=… is looked for; NULL: what the kernel says */
 };
 
 /*

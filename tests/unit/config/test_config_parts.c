@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The small parts: arena, sets of names, lists of unit ids. */
+/* The small parts: arena, sets of names, lists of unit ids, consoles. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "arena.h"
+#include "console.h"
 #include "names.h"
 #include "unit_ids.h"
 
@@ -92,12 +93,30 @@ static void test_unit_ids(void **state UNUSED)
         check_ids("x", NULL);
 }
 
+static void test_consoles(void **state UNUSED)
+{
+        static const char cmdline[] =
+                "quiet console=tty1 console=ttyS0,115200n8 root=/dev/ttyS1 kgdboc=ttyS2\n";
+
+        assert_true(console_is_named(cmdline, "console=", "ttyS0"));
+        assert_true(console_is_named(cmdline, "console=", "tty1"));
+        assert_false(console_is_named(cmdline, "console=", "ttyS"));
+        assert_false(console_is_named(cmdline, "console=", "ttyS01"));
+        assert_false(console_is_named(cmdline, "console=", "ttyS1"));
+        assert_false(console_is_named(cmdline, "console=", "ttyS2"));
+        assert_true(console_is_named("tty0 ttyS0\n", "", "ttyS0"));
+        assert_true(console_is_named("ttyAMA0", "", "ttyAMA0"));
+        assert_false(console_is_named("tty0 ttyS0\n", "", "ttyUSB0"));
+        assert_false(console_is_named("", "console=", "ttyS0"));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_arena_aligns_and_zeroes),
                 cmocka_unit_test(test_names),
                 cmocka_unit_test(test_unit_ids),
+                cmocka_unit_test(test_consoles),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
