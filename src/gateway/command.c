@@ -149,6 +149,30 @@ static void request_hand_over(struct gateway *g, struct gw_request *q, enum gw_t
                               : bus_outcome_text(BUS_RESULT_STOPPED));
 }
 
+/*
+ * Whether the command came before, as its id shows: then it is answered with what the first became. While
+ * that is under way there is nothing to say: its answer, on the same topic and with the same id, will be that
+ * of both.
+ */
+static bool command_is_repeated(struct gateway *g, struct gw_request *q)
+{
+        const struct conf_point *p = q->point->conf;
+        struct log_fields fields = { .device = p->device->name, .point = p->name };
+        const struct gw_seen *seen;
+
+        if (!q->id_json || strcmp(q->id_json, "null") == 0 || q->from->is_control)
+                return false;
+        q->dedupe_key = gw_dedupe_key(p->result_topic, q->message->payload, q->message->payload_bytes);
+        seen = gw_dedupe_find(&g->dedupe, q->dedupe_key, loop_now_us(g->loop));
+        if (!seen)
+                return false;
+        log_info(&fields, "device %s: %s: a command came again with its id %.64s: not carried out twice",
+                 p->device->name, p->name, q->id_json);
+        if (seen->answer)
+                gw_answer_json(g, q->from, q->message, p->result_topic, p->qos, seen->answer);
+        return true;
+}
+
 static void command_set(struct gateway *g, struct gw_request *q)
 {
         const struct conf_point *p = q->point->conf;
@@ -164,6 +188,8 @@ static void command_set(struct gateway *g, struct gw_request *q)
         r = request_read_value(q, &value, &text);
         if (r != 0)
                 return refuse(g, q, request_error(q, r));
+        if (command_is_repeated(g, q))
+                return;
         if (bus_command_new(&command) < 0)
                 return refuse(g, q, "out of memory");
         r = value_encode(&p->format, &value, command->regs, command->mask);

@@ -13,8 +13,9 @@ struct gw_request {
         struct gw_link *from;
         struct message *message;
         struct gw_point *point;
-        char *value_json; /* what was asked for, as JSON; owned; NULL: cannot be repeated */
-        char *id_json;    /* owned */
+        char *value_json;    /* what was asked for, as JSON; owned; NULL: cannot be repeated */
+        char *id_json;       /* owned */
+        uint64_t dedupe_key; /* 0: without an id */
         char error_text[GW_ERROR_BYTES];
 };
 
@@ -28,5 +29,9 @@ MUST_CHECK int gw_pending_post(struct gateway *g, struct gw_request *q, enum gw_
 /* Publishes a result, and to the response topic of the request on the link it came from (or NULL: gone). */
 void gw_answer(struct gateway *g, struct gw_link *origin, const struct message *request,
                const char *result_topic, uint8_t qos, const struct gw_json_result *result);
+
+/* The same with the result as JSON. */
+void gw_answer_json(struct gateway *g, struct gw_link *origin, const struct message *request,
+                    const char *result_topic, uint8_t qos, const char *json);
 
 #endif

@@ -67,6 +67,7 @@ struct gateway *gateway_free(struct gateway *g)
                 return NULL;
         gw_pending_free(g);
         gw_raw_free(g);
+        gw_dedupe_done(&g->dedupe);
         while (g->links) {
                 struct gw_link *l = g->links;
 

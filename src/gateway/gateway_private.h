@@ -18,6 +18,7 @@
 #include "mbgate/base/log.h"
 #include "mbgate/gateway/gateway.h"
 
+#include "dedupe.h"
 #include "policy.h"
 
 /* gcc 12's analyzer does not follow an element into uthash's buckets and calls every insertion a leak. */
@@ -131,8 +132,9 @@ struct gw_pending {
         bool is_answered;     /* GET: the read was done, its sample comes next */
         struct link *origin;  /* NULL: gone */
         struct message *request;
-        char *value_json; /* what was asked for */
-        char *id_json;    /* "id" of the command, or NULL */
+        char *value_json;    /* what was asked for */
+        char *id_json;       /* "id" of the command, or NULL */
+        uint64_t dedupe_key; /* 0: it cannot be told when it comes again */
         UT_hash_handle hh;
 };
 
@@ -174,6 +176,7 @@ struct gateway {
         char *object_text;             /* where objects are written */
         size_t object_size;
         struct gw_wall wall;
+        struct gw_dedupe dedupe;
         uint64_t next_command_id;
         uint64_t unknown_said_us; /* the last warning about a topic of no point; 0: none */
         bool is_stopping;

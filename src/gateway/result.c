@@ -14,33 +14,44 @@
  */
 #define PENDING_SLACK_US (30 * USEC_PER_SEC)
 
+static void result_print(const struct gw_json_result *result, struct buf *out)
+{
+        struct gw_json_result less = *result;
+
+        gw_json_result(result, out);
+        if (!out->overflowed)
+                return;
+        /* A value or id that is too long to be repeated. */
+        less.value_json = less.id_json = NULL;
+        buf_reset(out);
+        gw_json_result(&less, out);
+}
+
+void gw_answer_json(struct gateway *g, struct gw_link *origin, const struct message *request,
+                    const char *result_topic, uint8_t qos, const char *json)
+{
+        if (result_topic)
+                gw_publish(g,
+                           &(struct gw_publication){
+                                   .topic = result_topic,
+                                   .payload = json,
+                                   .payload_bytes = strlen(json),
+                                   .qos = qos,
+                                   .also = origin ? origin->link : NULL,
+                           },
+                           NULL);
+        if (origin)
+                gw_respond(origin, request, json);
+}
+
 void gw_answer(struct gateway *g, struct gw_link *origin, const struct message *request,
                const char *result_topic, uint8_t qos, const struct gw_json_result *result)
 {
         char text[GW_PAYLOAD_BYTES];
         struct buf b = BUF_ON(text);
 
-        gw_json_result(result, &b);
-        if (b.overflowed) {
-                struct gw_json_result less = *result;
-
-                /* A value or id that is too long to be repeated. */
-                less.value_json = less.id_json = NULL;
-                buf_reset(&b);
-                gw_json_result(&less, &b);
-        }
-        if (result_topic)
-                gw_publish(g,
-                           &(struct gw_publication){
-                                   .topic = result_topic,
-                                   .payload = b.data,
-                                   .payload_bytes = b.len_bytes,
-                                   .qos = qos,
-                                   .also = origin ? origin->link : NULL,
-                           },
-                           NULL);
-        if (origin)
-                gw_respond(origin, request, b.data);
+        result_print(result, &b);
+        gw_answer_json(g, origin, request, result_topic, qos, b.data);
 }
 
 /* When the last try of the slowest command is over, with room to spare. */
@@ -113,6 +124,9 @@ int gw_pending_post(struct gateway *g, struct gw_request *q, enum gw_target_kind
         }
         w->value_json = TAKE(q->value_json);
         w->id_json = TAKE(q->id_json);
+        w->dedupe_key = q->dedupe_key;
+        if (w->dedupe_key)
+                gw_dedupe_begin(&g->dedupe, w->dedupe_key, command->posted_us);
         g->pending_due_us = MBGATE_MIN(g->pending_due_us, w->deadline_us);
         gw_wake_at(g, g->pending_due_us);
         if (kind == GW_TARGET_SET)
@@ -170,20 +184,32 @@ static void point_was_written(struct gw_point *p, const struct bus_result *resul
                 p->hold_us = result->done_us;
 }
 
+/* Whether a write was done, or may have been: then it must not be done again. */
+static bool result_is_final(const struct bus_result *result)
+{
+        return result->outcome == BUS_RESULT_OK || result->outcome == BUS_RESULT_TIMEOUT ||
+               (result->outcome == BUS_RESULT_PORT && result->began_us > 0);
+}
+
 static void pending_answer(struct gateway *g, struct gw_pending *w, const struct bus_result *result,
                            const char *error)
 {
         const struct conf_point *p = g->points[w->point]->conf;
+        char text[GW_PAYLOAD_BYTES];
+        struct buf b = BUF_ON(text);
 
-        gw_answer(g, link_of(g, w->origin), w->request, p->result_topic, p->qos,
-                  &(struct gw_json_result){
-                          .ok = !error,
-                          .value_json = w->value_json,
-                          .error = error,
-                          .exception = result->outcome == BUS_RESULT_EXCEPTION ? result->exception : 0,
-                          .latency_ms = pending_latency_ms(g, w),
-                          .id_json = w->id_json,
-                  });
+        result_print(
+                &(struct gw_json_result){
+                        .ok = !error,
+                        .value_json = w->value_json,
+                        .error = error,
+                        .exception = result->outcome == BUS_RESULT_EXCEPTION ? result->exception : 0,
+                        .latency_ms = pending_latency_ms(g, w),
+                        .id_json = w->id_json,
+                },
+                &b);
+        gw_answer_json(g, link_of(g, w->origin), w->request, p->result_topic, p->qos, b.data);
+        gw_dedupe_end(&g->dedupe, w->dedupe_key, result_is_final(result) ? b.data : NULL);
 }
 
 static void pending_finish(struct gateway *g, struct gw_pending *w, const struct bus_result *result)

@@ -299,6 +299,67 @@ static void retained_command_is_taken_where_allowed(void **state)
         rig_free(r);
 }
 
+#define ONCE   "{\"value\":5,\"id\":\"a1\"}"
+#define ANSWER "gw/dev/led/result {\"ok\":true,\"value\":5,\"error\":null," NO_EXCEPTION "2.0,\"id\":\"a1\"}"
+
+/* A message of QoS 1 that is delivered again must not be a second pulse. */
+static void a_command_with_an_id_is_carried_out_once(void **state)
+{
+        struct rig *r = rig_new_points(LED ", { name = \"fan\"; holding = 9; write = true; }");
+        struct bus_command *c;
+
+        (void)state;
+        rig_command(r, "gw/dev/led/set", ONCE);
+        c = rig_take(r, 0);
+        rig_command(r, "gw/dev/led/set", ONCE); /* while the first is under way: its answer is that of both */
+        assert_null(rig_take(r, 0));
+        rig_expect_nothing(r, 0);
+        rig_answer(r, c, BUS_RESULT_OK, 2000);
+        rig_expect(r, 0, ANSWER, NULL);
+        rig_command(r, "gw/dev/led/set", ONCE);
+        assert_null(rig_take(r, 0));
+        rig_expect(r, 0, ANSWER, NULL);
+        /* Another value, another point, a word without an id, five minutes later: another command. */
+        expect_written(r, "led", "{\"value\":6,\"id\":\"a1\"}", 6);
+        expect_written(r, "fan", ONCE, 5);
+        expect_written(r, "led", "5", 5);
+        expect_written(r, "led", "5", 5);
+        expect_written(r, "led", "{\"value\":5,\"id\":null}", 5);
+        expect_written(r, "led", "{\"value\":5,\"id\":null}", 5);
+        fake_loop_advance(r->loop, 300 * USEC_PER_SEC);
+        expect_written(r, "led", ONCE, 5);
+        rig_free(r);
+}
+
+static void what_was_not_written_may_come_again(void **state)
+{
+        static const struct {
+                enum bus_outcome outcome;
+                bool again;
+        } rows[] = { { BUS_RESULT_EXPIRED, true },
+                     { BUS_RESULT_OFFLINE, true },
+                     { BUS_RESULT_EXCEPTION, true },
+                     { BUS_RESULT_TIMEOUT, false } };
+        struct rig *r = rig_new_points(LED);
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+                char payload[64];
+                struct bus_command *c;
+
+                (void)snprintf(payload, sizeof(payload), "{\"value\":5,\"id\":%zu}", i);
+                rig_command(r, "gw/dev/led/set", payload);
+                rig_answer(r, rig_take(r, 0), rows[i].outcome, 1000);
+                rig_command(r, "gw/dev/led/set", payload);
+                c = rig_take(r, 0);
+                assert_int_equal(c != NULL, rows[i].again);
+                if (c)
+                        rig_answer(r, c, BUS_RESULT_OK, 0);
+                fake_link_clear(r->links[0]);
+        }
+        rig_free(r);
+}
+
 static void full_bus_refuses(void **state)
 {
         struct rig *r = rig_new_points(LED);
@@ -343,10 +404,14 @@ static void every_outcome_is_said(void **state)
 
         (void)state;
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-                rig_command(r, "gw/dev/led/set", "{\"value\":9,\"id\":4}");
+                char command[64], end[64]; /* an id each: the same twice is one command */
+
+                (void)snprintf(command, sizeof(command), "{\"value\":9,\"id\":4%zu}", i);
+                (void)snprintf(end, sizeof(end), "\"latency_ms\":1.0,\"id\":4%zu}", i);
+                rig_command(r, "gw/dev/led/set", command);
                 rig_answer(r, rig_take(r, 0), cases[i].outcome, 1000);
                 assert_non_null(strstr(r->links[0]->published[0]->payload, "\"value\":9,"));
-                assert_non_null(strstr(r->links[0]->published[0]->payload, "\"latency_ms\":1.0,\"id\":4}"));
+                assert_non_null(strstr(r->links[0]->published[0]->payload, end));
                 assert_non_null(strstr(r->links[0]->published[0]->payload,
                                        cases[i].outcome == BUS_RESULT_EXCEPTION ? "\"exception\":2,"
                                                                                 : "\"exception\":null,"));
@@ -711,6 +776,8 @@ int main(void)
                 cmocka_unit_test(refusals_warn_once),
                 cmocka_unit_test(retained_command_is_ignored),
                 cmocka_unit_test(retained_command_is_taken_where_allowed),
+                cmocka_unit_test(a_command_with_an_id_is_carried_out_once),
+                cmocka_unit_test(what_was_not_written_may_come_again),
                 cmocka_unit_test(full_bus_refuses),
                 cmocka_unit_test(missing_bus_refuses),
                 cmocka_unit_test(every_outcome_is_said),

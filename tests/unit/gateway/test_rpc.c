@@ -213,6 +213,25 @@ static void values_do_not_go_there(void **state)
         done(r, l);
 }
 
+/* Who types a command twice wants it twice; nothing delivers again here. */
+static void the_same_id_twice_is_two_commands(void **state)
+{
+        struct rig *r = rig_new(conf_text);
+        struct fake_link *l = add_control(r);
+
+        (void)state;
+        for (unsigned i = 0; i < 2; i++) {
+                struct bus_command *c;
+
+                ask(r, l, "set/dev/led", "{\"value\":1,\"id\":1}");
+                c = rig_take(r, 0);
+                assert_non_null(c);
+                rig_answer(r, c, BUS_RESULT_OK, 0);
+                expect_answer(l, "{\"ok\":true,\"value\":1,…");
+        }
+        done(r, l);
+}
+
 static void who_hangs_up_is_forgotten(void **state)
 {
         struct rig *r = rig_new(conf_text);
@@ -233,9 +252,13 @@ static void who_hangs_up_is_forgotten(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_point_is_written),        cmocka_unit_test(a_point_is_read),
-                cmocka_unit_test(what_is_wrong_is_answered), cmocka_unit_test(raw_needs_no_leave),
-                cmocka_unit_test(status_names_all),          cmocka_unit_test(values_do_not_go_there),
+                cmocka_unit_test(a_point_is_written),
+                cmocka_unit_test(a_point_is_read),
+                cmocka_unit_test(what_is_wrong_is_answered),
+                cmocka_unit_test(raw_needs_no_leave),
+                cmocka_unit_test(status_names_all),
+                cmocka_unit_test(values_do_not_go_there),
+                cmocka_unit_test(the_same_id_twice_is_two_commands),
                 cmocka_unit_test(who_hangs_up_is_forgotten),
         };
 
