@@ -87,8 +87,11 @@ struct app {
         struct loop_timer *reap;
         struct loop_timer *guard; /* fires when a stop takes too long */
         enum app_phase phase;
-        bool has_old_conf; /* the last reload failed: the file says something else than what runs */
-        const char *late;  /* whose heartbeat was late, for the log; "" when none */
+        uint64_t stop_us;   /* when it was asked to stop */
+        uint64_t phase_us;  /* until when the phase of a stop may last */
+        bool leaves_behind; /* a thread did not end in time */
+        bool has_old_conf;  /* the last reload failed: the file says something else than what runs */
+        const char *late;   /* whose heartbeat was late, for the log; "" when none */
 };
 
 /*
@@ -103,9 +106,10 @@ int app_run(const struct options *options, struct conf *conf);
 /* buses.c: a worker for each bus of the configuration. 0 or −errno; `next` to no bus is ending. */
 MUST_CHECK int buses_start(struct app *app);
 MUST_CHECK int buses_reconfigure(struct app *app, struct conf *old, struct conf *new);
-/* Gives the gateway its buses back when a reload has failed. */
-void buses_reconnect(struct app *app);
 void buses_stop(struct app *app);
+
+/* Who waits for one that does not end is answered. */
+void buses_disconnect(struct app *app);
 
 /* Frees workers whose threads have ended, starts what waited for them. True while any is still ending. */
 bool buses_reap(struct app *app);
@@ -162,7 +166,7 @@ void app_broker_free(struct app *app);
 /* reload.c: SIGHUP. */
 void app_reload(struct app *app);
 
-/* shutdown.c: begins an orderly stop; a second time leaves at once. */
+/* shutdown.c: begins an orderly stop; a second time, but not at once, leaves at once. */
 void app_stop(struct app *app);
 void app_stop_continue(struct app *app);
 

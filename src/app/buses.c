@@ -209,6 +209,15 @@ static int bus_adjust(struct app_bus *b, struct conf *new, uint32_t index)
         return 0;
 }
 
+/* No more results come: all have been taken. */
+static void bus_disconnect(struct app_bus *b)
+{
+        if (b->is_replaced)
+                gateway_forget_bus(b->app->gateway, worker_mailbox(b->worker));
+        else
+                gateway_set_bus(b->app->gateway, b->index, NULL);
+}
+
 static void bus_end(struct app_bus *b)
 {
         shares_disconnect(b);
@@ -270,8 +279,6 @@ int buses_reconfigure(struct app *app, struct conf *old, struct conf *new)
         struct app_bus *list = NULL, **end = &list;
         int r = 0;
 
-        for (uint32_t i = 0; i < old->n_buses; i++)
-                gateway_set_bus(app->gateway, i, NULL);
         for (uint32_t i = 0; r == 0 && i < new->n_buses; i++) {
                 r = bus_take_over(app, old, new, i, end);
                 if (r < 0)
@@ -289,18 +296,16 @@ int buses_reconfigure(struct app *app, struct conf *old, struct conf *new)
         return r;
 }
 
-void buses_reconnect(struct app *app)
-{
-        for (struct app_bus *b = app->buses; b; b = b->next) {
-                if (!b->is_ending && !b->is_waiting)
-                        gateway_set_bus(app->gateway, b->index, worker_mailbox(b->worker));
-        }
-}
-
 void buses_stop(struct app *app)
 {
         for (struct app_bus *b = app->buses; b; b = b->next)
                 bus_end(b);
+}
+
+void buses_disconnect(struct app *app)
+{
+        for (struct app_bus *b = app->buses; b; b = b->next)
+                bus_disconnect(b);
 }
 
 /* Whether a predecessor may still have the line of one that waits, or is owed a reply on it. */
@@ -333,8 +338,7 @@ bool buses_reap(struct app *app)
                         continue;
                 }
                 bus_take_mail(b, UINT32_MAX);
-                if (!b->is_replaced)
-                        gateway_set_bus(app->gateway, b->index, NULL);
+                bus_disconnect(b);
                 *at = b->next;
                 bus_free(b);
         }

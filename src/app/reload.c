@@ -45,12 +45,8 @@ static int reload_apply(struct app *app, struct conf *new)
                 conf_unref(new);
                 return broker;
         }
-        /* Commands for buses that go away must be answered under the old configuration. */
-        for (uint32_t i = 0; i < old->n_buses; i++)
-                gateway_set_bus(app->gateway, i, NULL);
         r = gateway_reconfigure(app->gateway, new);
         if (r < 0) {
-                buses_reconnect(app);
                 conf_unref(new);
                 return r;
         }

@@ -93,8 +93,6 @@ static void take_reconf(struct worker *w, struct bus_reconf *m)
         struct conf *conf = m->conf;
         int r;
 
-        /* They name points of the old configuration. */
-        worker_command_fail_all(w, BUS_RESULT_STOPPED);
         r = worker_setup(w, conf, m->bus, clock_monotonic_us());
         if (r < 0) {
                 log_error(&fields, "bus %s: no memory for the new configuration, the old one stays",
@@ -103,6 +101,7 @@ static void take_reconf(struct worker *w, struct bus_reconf *m)
         }
         m->conf = w->conf; /* goes with the message */
         w->conf = conf;
+        worker_command_follow(w, m->conf);
         worker_hint_opened(w, clock_monotonic_us()); /* other devices may have the numbers now */
         for (uint32_t i = 0; i < w->n_devices; i++) {
                 if (w->devices[i].health.status != DEVICE_UNKNOWN)

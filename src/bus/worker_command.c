@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mbgate/config/load.h"
+
 #include "worker_private.h"
 
 static const struct conf_point *point_of(const struct worker *w, const struct bus_command *c)
@@ -437,4 +439,35 @@ void worker_command_fail_all(struct worker *w, enum bus_outcome outcome)
 {
         while (w->n_commands > 0)
                 command_end(w, 0, outcome);
+}
+
+static bool limits_are_equal(const struct value_format *a, const struct value_format *b)
+{
+        return a->has_min == b->has_min && a->has_max == b->has_max &&
+               !(a->has_min && (a->min < b->min || a->min > b->min)) &&
+               !(a->has_max && (a->max < b->max || a->max > b->max));
+}
+
+/* What is still to be written must be allowed now, too. */
+static bool may_go_on(const struct command *c, const struct conf_point *p, const struct conf_point *old)
+{
+        return c->stage == COMMAND_READ ||
+               (p->write_function != 0 && limits_are_equal(&p->format, &old->format));
+}
+
+void worker_command_follow(struct worker *w, const struct conf *old)
+{
+        for (size_t i = w->n_commands; i-- > 0;) {
+                struct command *c = w->commands[i];
+                const struct conf_point *was = old->points[c->mail->point], *p = conf_find_again(w->bus, was);
+
+                if (!p || !may_go_on(c, p, was)) {
+                        command_end(w, i, BUS_RESULT_STOPPED);
+                        continue;
+                }
+                c->mail->point = p->id;
+                c->mail->generation = w->conf->generation;
+                if (!c->has_begun)
+                        c->stage = first_stage(p, c->mail);
+        }
 }

@@ -217,6 +217,8 @@ bool worker_command_waits(const struct worker *w, uint32_t point);
 void worker_command_repeat(struct worker *w, struct bus_command *c);
 bool worker_command_ready(struct worker *w, uint64_t now_us, uint64_t *ret_wake_us);
 void worker_command_run(struct worker *w);
+/* They name points of `old`: those that are the same go on, in whatever stage they are; the others end. */
+void worker_command_follow(struct worker *w, const struct conf *old);
 void worker_command_fail_all(struct worker *w, enum bus_outcome outcome);
 
 /* worker_raw.c */

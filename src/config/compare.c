@@ -56,6 +56,54 @@ enum conf_change conf_compare_bus(const struct conf_bus *a, const struct conf_bu
         return CONF_SAME;
 }
 
+static bool numbers_equal(double a, double b)
+{
+        return !(a < b || a > b);
+}
+
+bool conf_is_same_value(const struct conf_point *a, const struct conf_point *b)
+{
+        const struct value_format *f = &a->format, *o = &b->format;
+
+        return a->area == b->area && a->address == b->address && a->device->unit_id == b->device->unit_id &&
+               f->type == o->type && f->order == o->order && f->length_bytes == o->length_bytes &&
+               f->has_bits == o->has_bits && f->bit_lo == o->bit_lo && f->bit_hi == o->bit_hi &&
+               numbers_equal(f->scale, o->scale) && numbers_equal(f->offset, o->offset);
+}
+
+/* The device of that name; most are where they were. */
+static const struct conf_device *find_device(const struct conf_bus *bus, const struct conf_device *old)
+{
+        if (old->id < bus->n_devices && strcmp(bus->devices[old->id].name, old->name) == 0)
+                return &bus->devices[old->id];
+        for (size_t i = 0; i < bus->n_devices; i++) {
+                if (strcmp(bus->devices[i].name, old->name) == 0)
+                        return &bus->devices[i];
+        }
+        return NULL;
+}
+
+static const struct conf_point *find_point(const struct conf_device *d, const struct conf_point *old)
+{
+        size_t at = (size_t)(old - old->device->points);
+
+        if (at < d->n_points && strcmp(d->points[at].name, old->name) == 0)
+                return &d->points[at];
+        for (size_t i = 0; i < d->n_points; i++) {
+                if (strcmp(d->points[i].name, old->name) == 0)
+                        return &d->points[i];
+        }
+        return NULL;
+}
+
+const struct conf_point *conf_find_again(const struct conf_bus *bus, const struct conf_point *old)
+{
+        const struct conf_device *d = find_device(bus, old->device);
+        const struct conf_point *p = d ? find_point(d, old) : NULL;
+
+        return p && conf_is_same_value(p, old) ? p : NULL;
+}
+
 enum conf_change conf_compare_link(const struct conf_link *a, const struct conf_link *b)
 {
         enum conf_change change = schema_compare(SCHEMA_LINK, a, b);

@@ -74,6 +74,7 @@ struct gateway *gateway_free(struct gateway *g)
                 g->links = l->next;
                 gw_link_free(l);
         }
+        gw_pasts_free(g);
         gw_state_free(g->conf, g->buses, g->points, g->map);
         g->timer = loop_timer_free(g->timer);
         conf_unref(g->conf);
@@ -178,16 +179,27 @@ void gateway_on_link_event(void *user, struct link *link, const struct link_even
 
 void gateway_set_bus(struct gateway *g, uint32_t bus, struct mailbox *commands)
 {
+        const struct mailbox *old;
+
         if (bus >= g->conf->n_buses)
                 return;
+        old = g->buses[bus].commands;
         g->buses[bus].commands = commands;
-        if (commands)
-                return;
-        gw_pending_drop_bus(g, bus);
-        gw_raw_drop_bus(g, bus);
+        if (!commands && old)
+                gateway_forget_bus(g, old);
 }
 
-/* All but results name things by index: of the configuration in force, or they are dropped. */
+void gateway_forget_bus(struct gateway *g, const struct mailbox *commands)
+{
+        gw_pending_drop_bus(g, commands);
+        gw_raw_drop_bus(g, commands);
+}
+
+/*
+ * All but results name things by index. States and counters are those of the configuration in force, or they
+ * are dropped: a worker that has gone over to it tells them again. Samples are nobody's to tell again:
+ * past.c.
+ */
 static bool mail_is_current(const struct gateway *g, uint32_t generation, uint32_t bus)
 {
         return generation == g->conf->generation && bus < g->conf->n_buses;
@@ -201,16 +213,12 @@ static void on_device_state(struct gateway *g, const struct bus_device_state *s)
 
 void gateway_on_bus_mail(struct gateway *g, struct mail *mail)
 {
-        const struct bus_samples *samples = (const void *)mail;
         const struct bus_port_state *port = (const void *)mail;
         const struct bus_stats_mail *stats = (const void *)mail;
         const struct bus_report *report = (const void *)mail;
 
         switch ((enum bus_mail_kind)mail->kind) {
-        case BUS_MAIL_SAMPLES:
-                if (mail_is_current(g, samples->generation, samples->bus))
-                        gw_on_samples(g, samples);
-                break;
+        case BUS_MAIL_SAMPLES: gw_on_samples(g, (const void *)mail); break;
         case BUS_MAIL_RESULT: gw_on_result(g, (const void *)mail); break;
         case BUS_MAIL_DEVICE: on_device_state(g, (const void *)mail); break;
         case BUS_MAIL_PORT:

@@ -123,14 +123,30 @@ struct gw_link {
         struct gw_link *next;
 };
 
+/* Reloads that mail may be late by. */
+#define GW_PASTS_MAX 4
+
+/* A point of an earlier configuration that is not there any more. */
+#define GW_GONE UINT32_MAX
+
+/* An earlier configuration: which points of the one in force its points are. */
+struct gw_past {
+        uint32_t generation;
+        size_t n_points;
+        uint32_t points[]; /* by id: the id now, or GW_GONE */
+};
+
 /* A command on its way. */
 struct gw_pending {
         uint64_t id;
         enum gw_target_kind kind;
-        uint32_t bus, point;
-        uint64_t deadline_us; /* the bus has answered until then, or never will */
-        bool is_answered;     /* GET: the read was done, its sample comes next */
-        struct link *origin;  /* NULL: gone */
+        const struct mailbox *box;      /* where it was posted */
+        uint32_t point;                 /* in the configuration in force; GW_GONE: no more there */
+        struct conf *conf_ref;          /* under which it was asked */
+        const struct conf_point *asked; /* of that one: what the answer is called */
+        uint64_t deadline_us;           /* the bus has answered until then, or never will */
+        bool is_answered;               /* GET: the read was done, its sample comes next */
+        struct link *origin;            /* NULL: gone */
         struct message *request;
         char *value_json;    /* what was asked for */
         char *id_json;       /* "id" of the command, or NULL */
@@ -144,7 +160,9 @@ struct gw_pending {
 /* A raw request on its way. */
 struct gw_raw {
         uint64_t id;
-        uint32_t bus;
+        const struct mailbox *box;    /* where it was posted */
+        struct conf *conf_ref;        /* under which it was asked */
+        const struct conf_bus *asked; /* of that one */
         uint64_t deadline_us;
         struct link *origin; /* NULL: gone */
         struct message *request;
@@ -167,6 +185,7 @@ struct gateway {
         struct gw_bus *buses;
         struct gw_point **points; /* by id */
         struct gw_target *map;
+        struct gw_past *pasts[GW_PASTS_MAX]; /* the last first; NULL: none */
         struct gw_link *links;
         struct gw_pending *pending; /* by id */
         struct gw_raw *raws;
@@ -190,6 +209,14 @@ MUST_CHECK int gw_state_new(struct conf *conf, struct gw_bus **ret_buses, struct
                             struct gw_target **ret_map);
 void gw_state_free(const struct conf *conf, struct gw_bus *buses, struct gw_point **points,
                    struct gw_target *map);
+
+/* past.c: all points are gone at first. −ENOMEM. */
+MUST_CHECK int gw_past_new(const struct conf *conf, struct gw_past **ret);
+/* The configuration in force becomes that past; those before it follow. */
+void gw_past_begin(struct gateway *g, struct gw_past *past);
+void gw_pasts_free(struct gateway *g);
+/* A point as mail of some generation names it, or NULL. */
+struct gw_point *gw_point_named(const struct gateway *g, uint32_t generation, uint32_t point);
 
 /* sample.c */
 void gw_on_samples(struct gateway *g, const struct bus_samples *samples);
@@ -255,7 +282,9 @@ void gw_on_control_message(struct gateway *g, struct gw_link *l, const struct li
 /* result.c */
 void gw_on_result(struct gateway *g, const struct bus_result *result);
 void gw_on_demanded_sample(struct gateway *g, struct gw_point *p);
-void gw_pending_drop_bus(struct gateway *g, uint32_t bus);
+void gw_pending_drop_bus(struct gateway *g, const struct mailbox *box);
+/* After a reload: where their points are now. */
+void gw_pending_follow(struct gateway *g, const struct gw_past *past);
 void gw_pending_drop_link(struct gateway *g, const struct link *link);
 
 /* Answers those whose time is over. */
@@ -265,7 +294,7 @@ void gw_pending_free(struct gateway *g);
 /* raw.c */
 void gw_on_raw_message(struct gateway *g, struct gw_link *l, const struct link_event *event, uint32_t bus);
 void gw_on_raw_result(struct gateway *g, const struct bus_raw_result *result);
-void gw_raw_drop_bus(struct gateway *g, uint32_t bus);
+void gw_raw_drop_bus(struct gateway *g, const struct mailbox *box);
 void gw_raw_drop_link(struct gateway *g, const struct link *link);
 void gw_raw_tick(struct gateway *g, uint64_t now_us);
 void gw_raw_free(struct gateway *g);

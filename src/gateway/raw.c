@@ -218,6 +218,7 @@ static int take_json(struct asked *a, const char *text, size_t n)
 static void raw_free(struct gw_raw *w)
 {
         message_unref(w->request);
+        conf_unref(w->conf_ref);
         free(w->id_json);
         free(w);
 }
@@ -241,7 +242,7 @@ static void refuse(struct gateway *g, struct gw_link *l, const struct message *m
 
 static int post(struct gateway *g, struct gw_raw *w, const struct asked *a)
 {
-        struct mailbox *box = g->buses[w->bus].commands;
+        struct mailbox *box = g->buses[w->asked->id].commands;
         struct bus_raw *raw;
         int r;
 
@@ -272,7 +273,7 @@ static void hand_over(struct gateway *g, struct gw_link *l, struct message *m, u
 
         if (w) {
                 w->id = ++g->next_command_id;
-                w->bus = bus;
+                w->asked = &g->conf->buses[bus];
                 w->origin = l->link;
                 r = post(g, w, a);
         }
@@ -284,6 +285,8 @@ static void hand_over(struct gateway *g, struct gw_link *l, struct message *m, u
                                       : bus_outcome_text(BUS_RESULT_STOPPED));
                 return;
         }
+        w->box = g->buses[bus].commands;
+        w->conf_ref = conf_ref(g->conf);
         w->request = message_ref(m);
         w->id_json = TAKE(a->id_json);
         w->next = g->raws;
@@ -382,7 +385,7 @@ static void answer(struct gateway *g, const struct gw_raw *w, const struct bus_r
                 buf_printf(&e, "exception %u: %s", result->exception, pdu_exception_name(result->exception));
         else
                 buf_append(&e, outcome_text(result->outcome));
-        gw_answer(g, link_of(g, w->origin), w->request, raw_result_topic(&g->conf->buses[w->bus]), 1,
+        gw_answer(g, link_of(g, w->origin), w->request, raw_result_topic(w->asked), 1,
                   &(struct gw_json_result){
                           .ok = is_ok,
                           .value_json = is_ok && !v.overflowed ? v.data : NULL,
@@ -417,12 +420,12 @@ void gw_on_raw_result(struct gateway *g, const struct bus_raw_result *result)
         }
 }
 
-void gw_raw_drop_bus(struct gateway *g, uint32_t bus)
+void gw_raw_drop_bus(struct gateway *g, const struct mailbox *box)
 {
         static const struct bus_raw_result stopped = { .outcome = BUS_RESULT_STOPPED };
 
         for (struct gw_raw **at = &g->raws; *at;) {
-                if ((*at)->bus == bus)
+                if ((*at)->box == box)
                         finish(g, at, &stopped);
                 else
                         at = &(*at)->next;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mbgate/config/load.h"
+
 #include "gateway_private.h"
 
 /* Topics of a kind are told apart from those of another: points of one object have ones that nobody uses. */
@@ -125,24 +127,18 @@ static bool labels_equal(const struct value_format *a, const struct value_format
         return true;
 }
 
-/* Whether an old value is still one of this point: the same registers, read in the same way. */
-static bool point_means_the_same(const struct conf_point *a, const struct conf_point *b)
+/* Whether what was last published of the point would be published again. */
+static bool point_looks_the_same(const struct conf_point *a, const struct conf_point *b)
 {
-        const struct value_format *f = &a->format, *o = &b->format;
-
-        return a->area == b->area && a->address == b->address && a->device->unit_id == b->device->unit_id &&
-               f->type == o->type && f->order == o->order && f->length_bytes == o->length_bytes &&
-               f->has_bits == o->has_bits && f->bit_lo == o->bit_lo && f->bit_hi == o->bit_hi &&
-               !(f->scale < o->scale || f->scale > o->scale) &&
-               !(f->offset < o->offset || f->offset > o->offset) && f->decimals == o->decimals &&
-               labels_equal(f, o) && a->payload == b->payload;
+        return conf_is_same_value(a, b) && a->format.decimals == b->format.decimals &&
+               labels_equal(&a->format, &b->format) && a->payload == b->payload;
 }
 
 static void point_inherit(struct gw_point *p, struct gw_point *old)
 {
         p->retained_said = old->retained_said;
         p->refused_said = old->refused_said;
-        if (!point_means_the_same(p->conf, old->conf))
+        if (!point_looks_the_same(p->conf, old->conf))
                 return;
         p->value = old->value;
         old->value.text = NULL;
@@ -200,6 +196,37 @@ static void state_inherit(struct gw_bus *buses, const struct conf *conf, struct 
         }
 }
 
+/* The bus that its worker goes on with, or NULL: what is under way of the old one came by another line. */
+static const struct conf_bus *bus_that_stays(const struct conf *new, const struct conf_bus *old)
+{
+        for (size_t i = 0; i < new->n_buses; i++) {
+                if (strcmp(new->buses[i].name, old->name) == 0)
+                        return conf_compare_bus(old, &new->buses[i]) != CONF_REPLACE ? &new->buses[i] : NULL;
+        }
+        return NULL;
+}
+
+/* By name, as the workers find their commands' points again: a topic may have changed alone. */
+static void points_follow(const struct gateway *g, struct gw_point *const *points, const struct conf *new,
+                          struct gw_past *past)
+{
+        for (size_t b = 0; b < g->conf->n_buses; b++) {
+                const struct conf_bus *old = &g->conf->buses[b], *bus = bus_that_stays(new, old);
+
+                for (size_t d = 0; bus && d < old->n_devices; d++) {
+                        for (size_t i = 0; i < old->devices[d].n_points; i++) {
+                                const struct conf_point *was = &old->devices[d].points[i];
+                                const struct conf_point *p = conf_find_again(bus, was);
+
+                                if (!p)
+                                        continue;
+                                past->points[was->id] = p->id;
+                                points[p->id]->hold_us = g->points[was->id]->hold_us;
+                        }
+                }
+        }
+}
+
 /* An empty retained message removes what a broker keeps: MQTT 5.0 §3.3.1.3. */
 static void clear_what_is_gone(struct gateway *g, struct index *index)
 {
@@ -233,20 +260,23 @@ int gateway_reconfigure(struct gateway *g, struct conf *conf)
         struct index index = { .things = { NULL } };
         struct gw_target *map;
         struct gw_point **points;
+        struct gw_past *past = NULL;
         struct gw_bus *buses;
         int r;
 
         r = index_old(g, &index);
         if (r == 0)
+                r = gw_past_new(g->conf, &past);
+        if (r == 0)
                 r = gw_state_new(conf, &buses, &points, &map);
         if (r != 0) {
+                free(past);
                 index_done(&index);
                 return r;
         }
-        for (uint32_t i = 0; i < g->conf->n_buses; i++)
-                gateway_set_bus(g, i, NULL);
         gw_objects_flush(g);
         state_inherit(buses, conf, &index);
+        points_follow(g, points, conf, past);
         clear_what_is_gone(g, &index);
         index_done(&index);
         gw_state_free(g->conf, g->buses, g->points, g->map);
@@ -255,6 +285,8 @@ int gateway_reconfigure(struct gateway *g, struct conf *conf)
         g->buses = buses;
         g->points = points;
         g->map = map;
+        gw_past_begin(g, past);
+        gw_pending_follow(g, past);
         gw_wake_at(g, loop_now_us(g->loop));
         links_follow(g);
         return 0;

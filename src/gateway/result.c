@@ -65,6 +65,7 @@ static uint64_t pending_deadline_us(const struct conf_device *d, const struct bu
 static void pending_free(struct gw_pending *w)
 {
         message_unref(w->request);
+        conf_unref(w->conf_ref);
         free(w->value_json);
         free(w->id_json);
         free(w);
@@ -86,8 +87,10 @@ static int pending_new(struct gateway *g, const struct gw_request *q, enum gw_ta
                 return -ENOMEM;
         w->id = command->id;
         w->kind = kind;
-        w->bus = p->device->bus->id;
+        w->box = g->buses[p->device->bus->id].commands;
         w->point = p->id;
+        w->conf_ref = conf_ref(g->conf);
+        w->asked = p;
         w->deadline_us = pending_deadline_us(p->device, command);
         w->origin = q->from->link;
         w->request = message_ref(q->message);
@@ -150,9 +153,15 @@ static double pending_latency_ms(struct gateway *g, const struct gw_pending *w)
         return now_us > made_us ? (double)(now_us - made_us) / 1e3 : 0.0;
 }
 
-static void log_failure(struct gw_point *point, const struct bus_result *result, const char *error)
+/* NULL: its point is no more there. */
+static struct gw_point *point_of(const struct gateway *g, const struct gw_pending *w)
 {
-        const struct conf_point *p = point->conf;
+        return w->point == GW_GONE ? NULL : g->points[w->point];
+}
+
+static void log_failure(const struct conf_point *p, struct gw_point *point, const struct bus_result *result,
+                        const char *error)
+{
         struct log_fields fields = { .bus = p->device->bus->name,
                                      .device = p->device->name,
                                      .point = p->name,
@@ -160,9 +169,10 @@ static void log_failure(struct gw_point *point, const struct bus_result *result,
 
         if (result->outcome == BUS_RESULT_REPLACED)
                 return; /* as configured */
-        log_at(point->refused_said ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, &fields,
+        log_at(point && point->refused_said ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, &fields,
                "device %s: %s: command failed: %s", p->device->name, p->name, error);
-        point->refused_said = true;
+        if (point)
+                point->refused_said = true;
 }
 
 static const char *result_error(const struct bus_result *result, char text[GW_ERROR_BYTES])
@@ -194,7 +204,6 @@ static bool result_is_final(const struct bus_result *result)
 static void pending_answer(struct gateway *g, struct gw_pending *w, const struct bus_result *result,
                            const char *error)
 {
-        const struct conf_point *p = g->points[w->point]->conf;
         char text[GW_PAYLOAD_BYTES];
         struct buf b = BUF_ON(text);
 
@@ -208,39 +217,8 @@ static void pending_answer(struct gateway *g, struct gw_pending *w, const struct
                         .id_json = w->id_json,
                 },
                 &b);
-        gw_answer_json(g, link_of(g, w->origin), w->request, p->result_topic, p->qos, b.data);
+        gw_answer_json(g, link_of(g, w->origin), w->request, w->asked->result_topic, w->asked->qos, b.data);
         gw_dedupe_end(&g->dedupe, w->dedupe_key, result_is_final(result) ? b.data : NULL);
-}
-
-static void pending_finish(struct gateway *g, struct gw_pending *w, const struct bus_result *result)
-{
-        struct gw_point *p = g->points[w->point];
-        char text[GW_ERROR_BYTES];
-        const char *error = result_error(result, text);
-
-        if (w->kind == GW_TARGET_SET)
-                point_was_written(p, result);
-        if (error)
-                log_failure(p, result, error);
-        else
-                p->refused_said = false;
-        if (w->kind == GW_TARGET_GET && !error && w->request->response_topic) {
-                w->is_answered = true; /* its sample is on the way */
-                return;
-        }
-        /* What /get brought is published as the value; only its failure needs saying. */
-        if (w->kind == GW_TARGET_SET || error)
-                pending_answer(g, w, result, error);
-        pending_remove(g, w);
-}
-
-void gw_on_result(struct gateway *g, const struct bus_result *result)
-{
-        struct gw_pending *w = NULL;
-
-        HASH_FIND(hh, g->pending, &result->id, sizeof(result->id), w);
-        if (w)
-                pending_finish(g, w, result);
 }
 
 /* Answers at the response topic of a /get, with the value that came, or NULL: none did. */
@@ -263,6 +241,41 @@ static void pending_respond_value(struct gateway *g, struct gw_pending *w, const
         pending_remove(g, w);
 }
 
+static void pending_finish(struct gateway *g, struct gw_pending *w, const struct bus_result *result)
+{
+        struct gw_point *p = point_of(g, w);
+        char text[GW_ERROR_BYTES];
+        const char *error = result_error(result, text);
+
+        if (p && w->kind == GW_TARGET_SET)
+                point_was_written(p, result);
+        if (error)
+                log_failure(w->asked, p, result, error);
+        else if (p)
+                p->refused_said = false;
+        if (p && w->kind == GW_TARGET_GET && !error && w->request->response_topic) {
+                w->is_answered = true; /* its sample is on the way */
+                return;
+        }
+        if (!p && w->kind == GW_TARGET_GET && !error) {
+                pending_respond_value(g, w, NULL);
+                return;
+        }
+        /* What /get brought is published as the value; only its failure needs saying. */
+        if (w->kind == GW_TARGET_SET || error)
+                pending_answer(g, w, result, error);
+        pending_remove(g, w);
+}
+
+void gw_on_result(struct gateway *g, const struct bus_result *result)
+{
+        struct gw_pending *w = NULL;
+
+        HASH_FIND(hh, g->pending, &result->id, sizeof(result->id), w);
+        if (w)
+                pending_finish(g, w, result);
+}
+
 void gw_on_demanded_sample(struct gateway *g, struct gw_point *p)
 {
         struct gw_pending *w, *next;
@@ -282,13 +295,27 @@ static void pending_give_up(struct gateway *g, struct gw_pending *w, enum bus_ou
                 pending_finish(g, w, &(struct bus_result){ .id = w->id, .outcome = outcome });
 }
 
-void gw_pending_drop_bus(struct gateway *g, uint32_t bus)
+void gw_pending_drop_bus(struct gateway *g, const struct mailbox *box)
 {
         struct gw_pending *w, *next;
 
         HASH_ITER (hh, g->pending, w, next) {
-                if (w->bus == bus)
+                if (w->box == box)
                         pending_give_up(g, w, BUS_RESULT_STOPPED);
+        }
+}
+
+void gw_pending_follow(struct gateway *g, const struct gw_past *past)
+{
+        struct gw_pending *w, *next;
+
+        HASH_ITER (hh, g->pending, w, next) {
+                if (w->point != GW_GONE)
+                        w->point = past->points[w->point];
+                if (w->point == GW_GONE && w->is_answered)
+                        pending_respond_value(g, w, NULL); /* the sample will be nobody's */
+                else if (w->point != GW_GONE && w->kind == GW_TARGET_SET)
+                        g->points[w->point]->n_writes++;
         }
 }
 

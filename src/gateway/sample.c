@@ -221,7 +221,7 @@ void gw_on_samples(struct gateway *g, const struct bus_samples *samples)
 
         for (size_t i = 0; i < samples->n_samples; i++) {
                 const struct sample *s = &samples->samples[i];
-                struct gw_point *p = s->point < g->conf->n_points ? g->points[s->point] : NULL;
+                struct gw_point *p = gw_point_named(g, samples->generation, s->point);
 
                 if (!p)
                         continue;

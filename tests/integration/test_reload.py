@@ -154,3 +154,59 @@ def test_late_replies_belong_to_nobody(folder, broker, mqtt, start_sim, start_ga
     for n in range(5):
         assert set(mqtt.values(f"mbgate/dev/r{n}")) <= {f"100{n}", ""}
     assert sim.stats()["t35_violations"] == 0
+
+
+SLOW = """{{ name = "led"; holding = 2; type = "uint16"; write = true; {more} }},
+  {{ name = "lamp"; holding = 3; type = "uint16"; write = true; }}"""
+
+
+@pytest.fixture
+def commanded(folder, broker, mqtt, start_sim, start_gateway):
+    """A device that takes its time, polled once a minute: what a reload loses is not made good by a poll."""
+    def text(more=""):
+        points = SLOW.format(more=more)
+        return harness.conf(harness.bus(folder / "line", [harness.device(
+            "dev", 1, [points], "interval_ms = 60000; response_timeout_ms = 900;")]), harness.link(broker.port))
+    (folder / "sim.conf").write_text(text())
+    sim = start_sim("--turnaround", "400", "--set", "dev.led=0", "--set", "dev.lamp=0", folder / "sim.conf")
+    sim.wait_ready()
+    gateway = start_gateway(text())
+    mqtt.wait("mbgate/dev/lamp", "0")
+
+    def written():
+        return [data[2:6].hex() for _, way, data, _ in sim.quit() if way == ">>" and data[1] == 6]
+    return gateway, sim, text, written
+
+
+@pytest.mark.parametrize("more", ["", "max_interval_s = 300;"], ids=["same file", "another key"])
+def test_commands_do_not_notice(commanded, mqtt, more):
+    """One write on the wire and two that wait, then one between its write and its read-back."""
+    gateway, sim, text, written = commanded
+    start = mqtt.mark()
+    requests = sim.stats()["requests"]
+    for name, value in (("led", "5"), ("lamp", "6"), ("led", "7")):
+        mqtt.publish(f"mbgate/dev/{name}/set", value)
+    harness.wait_until(lambda: sim.stats()["requests"] > requests, "the first write")
+    gateway.reload(text(more))
+    mqtt.wait("mbgate/dev/led", "7", start)
+    mqtt.wait("mbgate/dev/lamp", "6", start)
+    mqtt.publish("mbgate/dev/lamp/set", "8")
+    at = mqtt.messages.index(mqtt.wait("mbgate/dev/lamp/result", lambda t: '"value":8' in t, start))
+    gateway.reload(text())  # the read-back is on the wire or about to be
+    mqtt.wait("mbgate/dev/lamp", "8", at)
+    results = mqtt.values("mbgate/dev/led/result", start) + mqtt.values("mbgate/dev/lamp/result", start)
+    assert len(results) == 4 and all('"ok":true' in r for r in results), results
+    assert sorted(written()) == ["00020005", "00020007", "00030006", "00030008"]
+
+
+def test_a_write_on_the_wire_of_a_bus_that_is_replaced_is_told_as_it_was(commanded, mqtt):
+    gateway, sim, text, written = commanded
+    start = mqtt.mark()
+    requests = sim.stats()["requests"]
+    mqtt.publish("mbgate/dev/led/set", "5")
+    mqtt.publish("mbgate/dev/lamp/set", "6")
+    harness.wait_until(lambda: sim.stats()["requests"] > requests, "the first write")
+    gateway.reload(text().replace("115200", "57600"))
+    assert '"ok":true' in mqtt.wait("mbgate/dev/led/result", start=start).text
+    assert "reconfigured" in mqtt.wait("mbgate/dev/lamp/result", start=start).text
+    assert written() == ["00020005"]

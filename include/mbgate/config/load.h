@@ -52,6 +52,16 @@ enum conf_change {
 };
 
 enum conf_change conf_compare_bus(const struct conf_bus *a, const struct conf_bus *b);
+
+/*
+ * Whether both points are one value: the same registers of the same unit, decoded in the same way. How it is
+ * called, shown and published does not count, nor what a command may ask for.
+ */
+bool conf_is_same_value(const struct conf_point *a, const struct conf_point *b);
+
+/* The point of its name, on a device of its device's name, of a bus, if it is the same value; or NULL. */
+const struct conf_point *conf_find_again(const struct conf_bus *bus, const struct conf_point *old);
+
 enum conf_change conf_compare_link(const struct conf_link *a, const struct conf_link *b);
 
 /* CONF_REPLACE: another socket is needed. */

@@ -31,8 +31,8 @@ DEFINE_CLEANUP(struct gateway *, gateway_free)
 #define GATEWAY_LINK_LOCAL UINT32_MAX
 
 /*
- * The index of the link of the control socket. It is not subscribed to anything and given nothing but answers:
- * each message on it is a request (gateway/rpc.c) with a response topic, answered once.
+ * The index of the link of the control socket. It is not subscribed to anything and given nothing but
+ * answers: each message on it is a request (gateway/rpc.c) with a response topic, answered once.
  */
 #define GATEWAY_LINK_CONTROL (UINT32_MAX - 1)
 MUST_CHECK int gateway_add_link(struct gateway *g, struct link *link, uint32_t index);
@@ -49,13 +49,18 @@ void gateway_on_link_event(void *user, struct link *link, const struct link_even
  */
 void gateway_set_bus(struct gateway *g, uint32_t bus, struct mailbox *commands);
 
+/* No result of what was posted there comes any more: who waits for one is answered. Before it is freed. */
+void gateway_forget_bus(struct gateway *g, const struct mailbox *commands);
+
 /* Handles one message that came up from a bus; the gateway owns it from here. */
 void gateway_on_bus_mail(struct gateway *g, struct mail *mail);
 
 /*
  * Goes over to a new configuration: state of what kept its topic is kept; retained topics of what is gone are
- * cleared; subscriptions follow; who waits for a command is answered. The caller adds all links again, with
- * their new indices, and sets all buses again. −ENOMEM: nothing has changed.
+ * cleared; subscriptions follow. The caller adds all links again, with their new indices, and sets all buses
+ * again. Who waits for a command goes on waiting: its result comes from the worker that has it, be it one
+ * that goes on or one that ends, or from gateway_forget_bus(). What buses read under the old configuration is
+ * still taken for points that are the same. −ENOMEM: nothing has changed.
  */
 MUST_CHECK int gateway_reconfigure(struct gateway *g, struct conf *conf);
 

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -443,6 +444,95 @@ static void hold_worker(void)
         wait_requests(fake_port_n_requests(rig.port) + 1);
 }
 
+/* The same bus by another configuration: one more point before those of the first device. */
+static void reload_shifted(struct bus_conf *other)
+{
+        struct bus_reconf *m;
+
+        bus_conf_init(other, "/nonexistent/tty");
+        other->conf.generation = 2;
+        (void)bus_conf_device(other, 10, 50, 1);
+        (void)snprintf(bus_conf_point(other, CONF_HOLDING, 9, 1, 3600 * 1000)->name, 8, "new");
+        for (uint16_t i = 0; i < 4; i++)
+                (void)snprintf(bus_conf_point(other, CONF_HOLDING, i, 1, 3600 * 1000)->name, 8, "p%u", i);
+        assert_int_equal(bus_reconf_new(conf_ref(&other->conf), conf_unref, 0, &m), 0);
+        assert_int_equal(mailbox_post(worker_mailbox(rig.worker), &m->mail), 0);
+}
+
+/* Everything was read and will not be for an hour: only commands bring requests. */
+static void rig_start_idle(void)
+{
+        rig_init();
+        for (size_t i = 0; i < rig.c.conf.n_points; i++)
+                rig.c.points[i].interval_ms = 3600 * 1000;
+        rig_start();
+        while (count_requests(10, PDU_READ_HOLDING) == 0 || count_requests(11, PDU_READ_HOLDING) == 0)
+                (void)poll(NULL, 0, 1);
+}
+
+static void end_before(const struct bus_conf *other)
+{
+        rig.worker = worker_free(rig.worker);
+        assert_int_equal(atomic_load(&other->conf.n_refs), 1);
+}
+
+/* One is on the wire. */
+static void wait_write(uint8_t unit)
+{
+        while (count_requests(unit, PDU_WRITE_REGISTER) == 0)
+                (void)poll(NULL, 0, 1);
+}
+
+static struct bus_command *write_with_read_back(uint32_t point, uint16_t value)
+{
+        struct bus_command *c = command(BUS_OP_WRITE, point, value);
+
+        c->read_back = true;
+        return c;
+}
+
+/* Whatever a command of an unchanged point is at, it goes on: on the wire, waiting, before its read-back. */
+static void test_reload_keeps_commands(void **state)
+{
+        static struct bus_conf other;
+
+        (void)state;
+        rig_start_idle();
+        fake_port_block(rig.port, true);
+        post(write_with_read_back(2, 512));
+        wait_write(10);
+        post(write_with_read_back(1, 77));
+        reload_shifted(&other);
+        fake_port_block(rig.port, false);
+        assert_int_equal(next_result().outcome, BUS_RESULT_OK);
+        assert_int_equal(next_value(3, true), 512); /* read back under the new configuration */
+        assert_outcome(BUS_RESULT_OK);
+        assert_int_equal(next_value(2, true), 77);
+        assert_int_equal(fake_port_register(rig.port, 10, 1), 77);
+        assert_int_equal(count_requests(10, PDU_WRITE_REGISTER), 2);
+        end_before(&other);
+}
+
+/* What is not the same point any more is not written; a write on the wire has its own end. */
+static void test_reload_ends_commands_of_what_is_gone(void **state)
+{
+        static struct bus_conf other;
+
+        (void)state;
+        rig_start_idle();
+        fake_port_block(rig.port, true);
+        post(command(BUS_OP_WRITE, 5, 3));
+        wait_write(11);
+        post(command(BUS_OP_WRITE, 4, 4)); /* unit 11 will not be there */
+        reload_shifted(&other);
+        fake_port_block(rig.port, false);
+        assert_int_equal(next_result().outcome, BUS_RESULT_OK);
+        assert_outcome(BUS_RESULT_STOPPED);
+        assert_int_equal(fake_port_register(rig.port, 11, 1), 3);
+        assert_int_equal(count_requests(11, PDU_WRITE_REGISTER), 1);
+        end_before(&other);
+}
+
 /* The value of the n-th write of one register to a unit and address. */
 static uint16_t written_value(uint8_t unit, uint16_t address, size_t n, uint64_t *ret_at_us)
 {
@@ -795,6 +885,8 @@ int main(void)
                 cmocka_unit_test_teardown(test_permanent_exception, rig_done),
                 cmocka_unit_test_teardown(test_port_lost, rig_done),
                 cmocka_unit_test_teardown(test_reload, rig_done),
+                cmocka_unit_test_teardown(test_reload_keeps_commands, rig_done),
+                cmocka_unit_test_teardown(test_reload_ends_commands_of_what_is_gone, rig_done),
                 cmocka_unit_test_teardown(test_newest_write_wins, rig_done),
                 cmocka_unit_test_teardown(test_write_pause, rig_done),
                 cmocka_unit_test_teardown(test_what_it_holds_is_not_written, rig_done),

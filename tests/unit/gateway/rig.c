@@ -133,8 +133,6 @@ void rig_reconfigure(struct rig *r, const char *text)
 {
         struct conf *new = rig_conf(text);
 
-        for (uint32_t i = 0; i < r->conf->n_buses; i++)
-                gateway_set_bus(r->gateway, i, NULL);
         assert_int_equal(gateway_reconfigure(r->gateway, new), 0);
         for (uint32_t i = 0; i < r->n_links; i++)
                 assert_int_equal(gateway_add_link(r->gateway, &r->links[i]->link,

@@ -291,6 +291,27 @@ static void limits_and_ends(void **state)
         rig_free(r);
 }
 
+static void a_reload_is_nothing_to_who_waits(void **state)
+{
+        struct rig *r = rig_raw("raw = true;");
+        struct bus_raw *raw;
+
+        (void)state;
+        rig_command(r, SET, "0A 03 0000 0001");
+        raw = take(r);
+        r->boxes[1] = r->boxes[0];
+        r->boxes[0] = NULL;
+        rig_reconfigure(r,
+                        "gateway = { name = \"gw\"; };\nbuses = ( { name = \"a\"; port = \"/dev/ttyS1\"; },\n"
+                        "  { name = \"b\"; port = \"/dev/ttyS0\"; raw = true; devices = ( { name = \"dev\"; "
+                        "unit_id = 1; points = ( { name = \"p\"; holding = 0; } ); } ); } );\n");
+        rig_expect_nothing(r, 0);
+        answer(r, raw, BUS_RESULT_OK, BYTES(3, 2, 0, 7));
+        assert_non_null(
+                strstr(fake_link_last(r->links[0], "gw/bus/b/raw/result")->payload, "\"values\":[7]"));
+        rig_free(r);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -300,6 +321,7 @@ int main(void)
                 cmocka_unit_test(the_longest_answer),
                 cmocka_unit_test(off_unless_allowed),
                 cmocka_unit_test(limits_and_ends),
+                cmocka_unit_test(a_reload_is_nothing_to_who_waits),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
