@@ -3,6 +3,8 @@
  * What a reload keeps, adjusts, replaces and lets wait: real workers on ports that are not there, and real
  * links to an address where nobody listens.
  */
+#include <dlfcn.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -77,11 +81,17 @@ static void rig_wait(struct rig *r, bool (*is_done)(struct rig *r))
         assert_int_equal(loop_run(r->app.loop), 1);
 }
 
-/* The test reaps by itself: the moment matters. */
+/* The test reaps by itself, the moment matters; but for a stop, which goes on as in the program. */
 static void on_reap(void *user, uint64_t now_us)
 {
-        (void)user;
+        struct rig *r = user;
+
         (void)now_us;
+        if (r->app.phase == APP_RUNNING || r->app.stop_us == 0)
+                return;
+        (void)buses_reap(&r->app);
+        (void)links_reap(&r->app);
+        app_stop_continue(&r->app);
 }
 
 static bool has_reaped(struct rig *r)
@@ -502,6 +512,87 @@ static void test_a_share_follows_its_bus(void **state)
         rig_free(r);
 }
 
+/* ---- a name server that does not answer ---- */
+
+#define HANG_NAME "hangs.invalid"
+
+static atomic_bool is_hanging;
+static int said[2]; /* a letter for each line that matters */
+
+int getaddrinfo(const char *restrict name, const char *restrict service,
+                const struct addrinfo *restrict hints, struct addrinfo **restrict ret)
+{
+        int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+        void *symbol = dlsym(RTLD_NEXT, "getaddrinfo");
+
+        if (name && strcmp(name, HANG_NAME) == 0) {
+                atomic_store(&is_hanging, true);
+                for (;;)
+                        (void)pause();
+        }
+        memcpy(&real, &symbol, sizeof(real));
+        return real(name, service, hints, ret);
+}
+
+static bool hangs(struct rig *r)
+{
+        (void)r;
+        return atomic_load(&is_hanging);
+}
+
+static bool never(struct rig *r)
+{
+        (void)r;
+        return false;
+}
+
+static void tell_lines(void *user, enum log_level level, const struct log_fields *fields, const char *line)
+{
+        char what = level == LOG_LEVEL_ERROR ? line[0] : strstr(line, "left behind") ? '.' : '\0';
+
+        (void)user;
+        (void)fields;
+        if (what && write(said[1], &what, 1) != 1)
+                abort();
+}
+
+static void stop_beside_a_hanging_bus(void)
+{
+        struct rig *r = rig_new("buses = ( { name = \"h\"; port = \"tcp://" HANG_NAME
+                                "\"; devices = ( { name = \"dh\"; unit_id = 1; points = ( " P1
+                                " ); } ); }, " BUS("a", "1", "", P1) " );\n" LINKS(LINK("x", "")));
+
+        rig_wait(r, hangs);
+        log_set_sink(tell_lines, NULL);
+        (void)unlink(r->file);
+        app_stop(&r->app);
+        app_stop(&r->app); /* as timeout(1) does */
+        rig_wait(r, never);
+}
+
+/* One bus that hangs does not keep the others, the links and the broker from an orderly end. */
+static void test_a_stop_leaves_behind_what_hangs(void **state)
+{
+        char lines[16] = "";
+        int status;
+        pid_t child;
+
+        (void)state;
+        assert_int_equal(pipe(said), 0);
+        child = fork();
+        if (child == 0) {
+                stop_beside_a_hanging_bus();
+                _exit(1);
+        }
+        (void)close(said[1]);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), EX_SOFTWARE);
+        assert_true(read(said[0], lines, sizeof(lines) - 1) > 0);
+        (void)close(said[0]);
+        assert_string_equal(lines, "b."); /* the bus, no link, and not at the guard's 5 s */
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -517,6 +608,7 @@ int main(void)
                 cmocka_unit_test(test_a_link_keeps_its_connection_over_what_is_not_its_own),
                 cmocka_unit_test(test_a_link_to_elsewhere_waits_for_the_old_one),
                 cmocka_unit_test(test_a_new_will_is_a_new_link),
+                cmocka_unit_test(test_a_stop_leaves_behind_what_hangs),
         };
         int r;
 
