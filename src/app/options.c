@@ -60,7 +60,7 @@ static void print_help(FILE *out)
                 "                           load of each line; exit with 0 or 78\n"
                 "      --hash-password USER ask for a password, and print the line of the broker's\n"
                 "                           password_file for it\n"
-                "      --template-dir DIR   where device templates are; default\n"
+                "      --template-dir DIR   where else device templates are, before\n"
                 "                           " MBGATE_TEMPLATE_DIR "\n"
                 "      --control PATH       the socket for mbgatectl(1); default control in the service\n"
                 "                           manager's $RUNTIME_DIRECTORY, else none; \"\": none\n"
