@@ -99,7 +99,7 @@ static size_t connection_parse(struct connection *c, const uint8_t *bytes, size_
         struct mqtt_frame f = { .n_total = 0 };
 
         while (connection_takes_packets(c)) {
-                int r = mqtt_frame(bytes + at, n - at, &f);
+                int r = mqtt_frame(bytes + at, n - at, (enum mqtt_version)c->version, &f);
 
                 if (r < 0)
                         connection_doom(c, MQTT_MALFORMED);

@@ -56,8 +56,8 @@ enum mqtt_property_place {
         MQTT_IN_AUTH = 1 << 7,
 };
 
-/* Property length and properties. 0, MQTT_MALFORMED, or MQTT_PROTOCOL_ERROR (twice, or not in this packet).
- */
+/* Property length and properties. 0, MQTT_MALFORMED (unknown, or not in this packet), or MQTT_PROTOCOL_ERROR
+ * (twice, or a value that is not allowed). */
 MUST_CHECK int mqtt_take_properties(struct mqtt_cursor *c, enum mqtt_property_place place,
                                     struct mqtt_properties *ret);
 

@@ -9,19 +9,21 @@
 #define FIXED_HEADER_MAX_BYTES 5
 #define BRIDGE_LEVEL           0x80u
 
-/* Flags that a packet type must carry, §2.1.3; PUBLISH may have any. */
-static bool mqtt_flags_fit(unsigned type, unsigned flags)
+/* Flags that a packet type must carry, §2.1.3; PUBLISH may have any, and those of CONNECT depend on its
+ * version. 3.1 calls most of them "not used" (§3) and sets DUP where it sends again (§4.2). */
+static bool mqtt_flags_fit(unsigned type, unsigned flags, enum mqtt_version v)
 {
         switch (type) {
+        case MQTT_CONNECT:
         case MQTT_PUBLISH: return true;
         case MQTT_PUBREL:
         case MQTT_SUBSCRIBE:
-        case MQTT_UNSUBSCRIBE: return flags == 2;
-        default: return type != 0 && flags == 0;
+        case MQTT_UNSUBSCRIBE: return flags == 2 || (v == MQTT_V31 && (flags & ~9u) == 2);
+        default: return type != 0 && (flags == 0 || v == MQTT_V31);
         }
 }
 
-int mqtt_frame(const uint8_t *bytes, size_t n_bytes, struct mqtt_frame *ret_frame)
+int mqtt_frame(const uint8_t *bytes, size_t n_bytes, enum mqtt_version v, struct mqtt_frame *ret_frame)
 {
         size_t n_header = 1;
         uint32_t remaining = 0;
@@ -29,7 +31,7 @@ int mqtt_frame(const uint8_t *bytes, size_t n_bytes, struct mqtt_frame *ret_fram
         *ret_frame = (struct mqtt_frame){ .n_total = 0 };
         if (n_bytes == 0)
                 return 0;
-        if (!mqtt_flags_fit(bytes[0] >> 4, bytes[0] & 0x0F))
+        if (!mqtt_flags_fit(bytes[0] >> 4, bytes[0] & 0x0F, v))
                 return -EBADMSG;
         for (;;) {
                 uint8_t b;
@@ -92,16 +94,25 @@ static bool connect_flags_fit(uint8_t flags, enum mqtt_version v)
 {
         unsigned will_qos = flags >> 3 & 3;
 
-        if (flags & CONNECT_RESERVED || will_qos == 3)
-                return false;
+        if ((flags & CONNECT_RESERVED && v != MQTT_V31) || will_qos == 3)
+                return false; /* 3.1 does not use the bit */
         if (!(flags & CONNECT_WILL) && (will_qos != 0 || flags & CONNECT_WILL_RETAIN))
                 return false;
         /* 3.1.1 §3.1.2.9: no password without a user name; 5.0 allows it. */
         return v == MQTT_V5 || !(flags & CONNECT_PASSWORD) || flags & CONNECT_USERNAME;
 }
 
+/* §3.3.2.3.5: no wildcards. As a string it is well-formed, so it is the protocol that is hurt. */
+static int response_topic_check(struct mqtt_bytes topic)
+{
+        if (topic.data && !topic_is_name((const char *)topic.data, topic.n))
+                return MQTT_PROTOCOL_ERROR;
+        return 0;
+}
+
 static int connect_take_will(struct mqtt_cursor *c, uint8_t flags, struct mqtt_connect *k)
 {
+        struct mqtt_bytes answer = { NULL, 0 };
         int r;
 
         k->has_will = true;
@@ -111,12 +122,22 @@ static int connect_take_will(struct mqtt_cursor *c, uint8_t flags, struct mqtt_c
                 r = mqtt_take_properties(c, MQTT_IN_WILL, &k->will_properties);
                 if (r != 0)
                         return r;
+                answer = k->will_properties.response_topic;
         }
         k->will_topic = mqtt_take_utf8(c);
         k->will_payload = mqtt_take_binary(c);
         if (c->is_bad)
                 return MQTT_MALFORMED;
-        return topic_is_name((const char *)k->will_topic.data, k->will_topic.n) ? 0 : MQTT_BAD_TOPIC;
+        return topic_is_name((const char *)k->will_topic.data, k->will_topic.n) ? response_topic_check(answer)
+                                                                                : MQTT_MALFORMED;
+}
+
+/* Whether the string that a flag announces is to be read. 3.1 §3.1: the length of the packet counts, not the
+ * flag, so that it may be missing. */
+static bool connect_has_string(const struct mqtt_cursor *c, uint8_t flags, enum connect_flags flag,
+                               enum mqtt_version v)
+{
+        return flags & flag && (v != MQTT_V31 || mqtt_cursor_left(c) > 0);
 }
 
 static int connect_take_payload(struct mqtt_cursor *c, uint8_t flags, struct mqtt_connect *k)
@@ -131,9 +152,9 @@ static int connect_take_payload(struct mqtt_cursor *c, uint8_t flags, struct mqt
                 if (r != 0)
                         return r;
         }
-        if (flags & CONNECT_USERNAME)
+        if (connect_has_string(c, flags, CONNECT_USERNAME, k->version))
                 k->username = mqtt_take_utf8(c);
-        if (flags & CONNECT_PASSWORD)
+        if (connect_has_string(c, flags, CONNECT_PASSWORD, k->version))
                 k->password = mqtt_take_binary(c);
         return c->is_bad || mqtt_cursor_left(c) > 0 ? MQTT_MALFORMED : 0;
 }
@@ -151,7 +172,7 @@ int mqtt_decode_connect(const struct mqtt_frame *f, struct mqtt_connect *ret_con
                 return r;
         flags = mqtt_take_u8(&c);
         k.keepalive_s = mqtt_take_u16(&c);
-        if (c.is_bad || !connect_flags_fit(flags, k.version))
+        if (c.is_bad || !connect_flags_fit(flags, k.version) || (f->flags != 0 && k.version != MQTT_V31))
                 return MQTT_MALFORMED;
         k.clean = flags & CONNECT_CLEAN;
         if (k.version == MQTT_V5) {
@@ -168,20 +189,17 @@ int mqtt_decode_connect(const struct mqtt_frame *f, struct mqtt_connect *ret_con
         return 0;
 }
 
-/* A topic name of zero length needs an alias (§3.3.2.1); a response topic has no wildcards (§3.3.2.3.5). */
+/* A topic name of zero length needs an alias (§3.3.2.1). 0x90 is for names that are "correctly formed, but
+ * not accepted" (§2.4): one with wildcards is malformed. */
 static int publish_check_topics(const struct mqtt_publish *p)
 {
-        struct mqtt_bytes answer = p->properties.response_topic;
-
         if (p->topic.n == 0) {
                 if (p->properties.alias == 0)
                         return MQTT_PROTOCOL_ERROR;
         } else if (!topic_is_name((const char *)p->topic.data, p->topic.n)) {
-                return MQTT_BAD_TOPIC;
+                return MQTT_MALFORMED;
         }
-        if (answer.data && !topic_is_name((const char *)answer.data, answer.n))
-                return MQTT_PROTOCOL_ERROR;
-        return 0;
+        return response_topic_check(p->properties.response_topic);
 }
 
 int mqtt_decode_publish(const struct mqtt_frame *f, enum mqtt_version v, struct mqtt_publish *ret_publish)
@@ -319,9 +337,11 @@ static int subscribe_take_filter(struct mqtt_cursor *c, bool with_options, enum 
         s.retain_handling = options >> 4 & 3;
         if (s.retain_handling == 3)
                 return MQTT_PROTOCOL_ERROR;
+        if (!topic_is_filter((const char *)s.filter.data, s.filter.n))
+                return MQTT_MALFORMED;
         plain = filter_without_share(s.filter);
-        if (!topic_is_filter((const char *)plain.data, plain.n))
-                return MQTT_BAD_FILTER;
+        if (plain.n == 0)
+                return MQTT_PROTOCOL_ERROR; /* a shared one without name or filter: §4.8.2 */
         if (s.no_local && plain.data != s.filter.data)
                 return MQTT_PROTOCOL_ERROR; /* no-local on a shared subscription */
         *ret = s;

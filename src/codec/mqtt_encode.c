@@ -128,21 +128,22 @@ static uint8_t connack_v3_code(uint8_t reason)
         }
 }
 
+/* Their order means nothing; it is mosquitto's, for programs that compare bytes with those of mosquitto. */
 static void put_connack_properties(struct writer *w, const struct mqtt_connack *k)
 {
+        if (k->alias_max != 0)
+                put_property_u16(w, 0x22, k->alias_max);
+        put_property_text(w, 0x12, k->assigned_id);
         if (k->session_expiry_s != MQTT_CONNACK_NO_EXPIRY)
                 put_property_u32(w, 0x11, k->session_expiry_s);
-        if (k->receive_max != 0)
-                put_property_u16(w, 0x21, k->receive_max);
-        if (k->max_qos < 2)
-                put_property_u8(w, 0x24, k->max_qos);
         if (k->no_retain)
                 put_property_u8(w, 0x25, 0);
         if (k->max_packet_bytes != 0)
                 put_property_u32(w, 0x27, k->max_packet_bytes);
-        put_property_text(w, 0x12, k->assigned_id);
-        if (k->alias_max != 0)
-                put_property_u16(w, 0x22, k->alias_max);
+        if (k->receive_max != 0)
+                put_property_u16(w, 0x21, k->receive_max);
+        if (k->max_qos < 2)
+                put_property_u8(w, 0x24, k->max_qos);
         put_property_text(w, 0x1F, k->reason_string);
         if (k->no_wildcards)
                 put_property_u8(w, 0x28, 0);

@@ -25,8 +25,7 @@ struct property_row {
 #define AT(member) offsetof(struct mqtt_properties, member)
 #define IN_ALL     0xFFu
 
-/* Server-only properties are absent: a client that sends one commits a protocol error. Bits of enum
- * mqtt_property_own are numbers of rows. */
+/* What stands in no packet of a client is absent. Bits of enum mqtt_property_own are numbers of rows. */
 static const struct property_row property_rows[] = {
         { 0x01, PROPERTY_BOOL, MQTT_IN_PUBLISH | MQTT_IN_WILL, AT(payload_is_utf8), false },
         { 0x02, PROPERTY_U32, MQTT_IN_PUBLISH | MQTT_IN_WILL, AT(message_expiry_s), false },
@@ -47,6 +46,7 @@ static const struct property_row property_rows[] = {
           false }, /* 0 is Topic Alias invalid: the broker says so */
         { 0x26, PROPERTY_PAIR, IN_ALL, 0, false },
         { 0x27, PROPERTY_U32, MQTT_IN_CONNECT, AT(max_packet_bytes), true },
+        { 0x1C, PROPERTY_UTF8, MQTT_IN_DISCONNECT, AT(server_reference), false },
 };
 
 static const struct property_row *property_find(uint32_t id)
@@ -56,6 +56,13 @@ static const struct property_row *property_find(uint32_t id)
                         return &property_rows[i];
         }
         return NULL;
+}
+
+/* §2.2.2.2: an identifier that is not valid for the type of the packet makes it malformed. A subscription
+ * identifier is valid for PUBLISH, though not for a client's. */
+static bool property_fits(const struct property_row *row, enum mqtt_property_place place)
+{
+        return row->places & (unsigned)place || (row->id == 0x0B && place == MQTT_IN_PUBLISH);
 }
 
 /* Reads one value into its member. Returns false where the value itself is not allowed. */
@@ -108,11 +115,9 @@ int mqtt_take_properties(struct mqtt_cursor *c, enum mqtt_property_place place, 
                 const struct property_row *row = in.is_bad ? NULL : property_find(id);
                 uint32_t bit;
 
-                if (!row)
+                if (!row || !property_fits(row, place))
                         return MQTT_MALFORMED;
                 bit = UINT32_C(1) << (row - property_rows);
-                if (!(row->places & (unsigned)place))
-                        return MQTT_PROTOCOL_ERROR;
                 if ((p.seen & bit) && row->type != PROPERTY_PAIR)
                         return MQTT_PROTOCOL_ERROR;
                 p.seen |= bit;
@@ -120,6 +125,8 @@ int mqtt_take_properties(struct mqtt_cursor *c, enum mqtt_property_place place, 
                         return MQTT_PROTOCOL_ERROR;
                 if (in.is_bad)
                         return MQTT_MALFORMED;
+                if (!(row->places & (unsigned)place))
+                        return MQTT_PROTOCOL_ERROR; /* MQTT-3.3.4-6 */
         }
         *ret = p;
         return 0;

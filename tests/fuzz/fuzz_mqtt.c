@@ -67,7 +67,7 @@ static void check_again(const struct mqtt_publish *p, enum mqtt_version v)
         FUZZ_ASSERT(n > 0 && n + p->payload.n <= size);
         if (p->payload.n > 0)
                 memcpy(out + n, p->payload.data, p->payload.n);
-        FUZZ_ASSERT(mqtt_frame(out, n + p->payload.n, &f) == 1 && f.n_total == n + p->payload.n);
+        FUZZ_ASSERT(mqtt_frame(out, n + p->payload.n, MQTT_V5, &f) == 1 && f.n_total == n + p->payload.n);
         packet = &f;
         FUZZ_ASSERT(mqtt_decode_publish(&f, v, &again) == 0);
         FUZZ_ASSERT(again.payload.n == p->payload.n && again.topic.n == p->topic.n);
@@ -143,10 +143,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         enum mqtt_version v = versions[fuzz_u8(&in) & 3];
         struct mqtt_frame f, shorter;
 
-        while (in.n > 0 && mqtt_frame(in.data, in.n, &f) == 1) {
+        while (in.n > 0 && mqtt_frame(in.data, in.n, v, &f) == 1) {
                 FUZZ_ASSERT(f.n_total <= in.n && f.body + f.n_body == in.data + f.n_total);
                 for (size_t i = 0; i < f.n_total && i < 8; i++)
-                        FUZZ_ASSERT(mqtt_frame(in.data, i, &shorter) == 0);
+                        FUZZ_ASSERT(mqtt_frame(in.data, i, v, &shorter) == 0);
                 check_packet(&f, v);
                 in.data += f.n_total;
                 in.n -= f.n_total;

@@ -110,7 +110,8 @@ struct mqtt_properties {
         struct mqtt_bytes auth_method;
         struct mqtt_bytes auth_data;
         struct mqtt_bytes reason_string;
-        struct mqtt_bytes all; /* the encoded properties, for mqtt_pass_properties() */
+        struct mqtt_bytes server_reference; /* of no use to a server */
+        struct mqtt_bytes all;              /* the encoded properties, for mqtt_pass_properties() */
 };
 
 #define MQTT_HAS_SESSION_EXPIRY (1 << 6) /* bit of mqtt_properties.seen */
@@ -186,8 +187,9 @@ struct mqtt_filter {
  * The packet at the head of a stream. 1: *ret_frame is whole. 0: more bytes are needed; *ret_frame.n_total is
  * known (not 0) once the fixed header is whole, so that a limit can be enforced before the body comes.
  * −EBADMSG: no packet starts like this (type 0, wrong flags §2.1.3, length of more than four bytes §1.5.5).
+ * `v`: of the connection; any before CONNECT, whose flags mqtt_decode_connect() looks at.
  */
-int mqtt_frame(const uint8_t *bytes, size_t n_bytes, struct mqtt_frame *ret_frame);
+int mqtt_frame(const uint8_t *bytes, size_t n_bytes, enum mqtt_version v, struct mqtt_frame *ret_frame);
 
 /* For MQTT_BAD_VERSION and other faults, ret_connect->version says how the CONNACK must look. */
 MUST_CHECK int mqtt_decode_connect(const struct mqtt_frame *f, struct mqtt_connect *ret_connect);

@@ -15,8 +15,9 @@
 #define FRAME(f, ...)                                       \
         static const uint8_t f##_bytes[] = { __VA_ARGS__ }; \
         struct mqtt_frame f;                                \
-        assert_int_equal(mqtt_frame(f##_bytes, sizeof(f##_bytes), &f), 1)
+        assert_int_equal(mqtt_frame(f##_bytes, sizeof(f##_bytes), MQTT_V311, &f), 1)
 
+#define V31_HEAD  0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 3
 #define V311_HEAD 0, 4, 'M', 'Q', 'T', 'T', 4
 #define V5_HEAD   0, 4, 'M', 'Q', 'T', 'T', 5
 
@@ -32,11 +33,11 @@ static void test_frame_needs_more_bytes(void **state)
         struct mqtt_frame f;
 
         (void)state;
-        assert_int_equal(mqtt_frame(bytes, 0, &f), 0);
-        assert_int_equal(mqtt_frame(bytes, 1, &f), 0);
-        assert_int_equal(mqtt_frame(bytes, 2, &f), 0);
+        assert_int_equal(mqtt_frame(bytes, 0, MQTT_V311, &f), 0);
+        assert_int_equal(mqtt_frame(bytes, 1, MQTT_V311, &f), 0);
+        assert_int_equal(mqtt_frame(bytes, 2, MQTT_V311, &f), 0);
         assert_int_equal(f.n_total, 0);
-        assert_int_equal(mqtt_frame(bytes, 3, &f), 0);
+        assert_int_equal(mqtt_frame(bytes, 3, MQTT_V311, &f), 0);
         assert_int_equal(f.n_total, 3 + 128);
 }
 
@@ -48,9 +49,9 @@ static void test_frame_length_has_at_most_four_bytes_in_shortest_form(void **sta
         struct mqtt_frame f;
 
         (void)state;
-        assert_true(mqtt_frame(five, sizeof(five), &f) < 0);
-        assert_true(mqtt_frame(longer, sizeof(longer), &f) < 0);
-        assert_int_equal(mqtt_frame(largest, sizeof(largest), &f), 0);
+        assert_true(mqtt_frame(five, sizeof(five), MQTT_V311, &f) < 0);
+        assert_true(mqtt_frame(longer, sizeof(longer), MQTT_V311, &f) < 0);
+        assert_int_equal(mqtt_frame(largest, sizeof(largest), MQTT_V311, &f), 0);
         assert_int_equal(f.n_total, 5 + (size_t)MQTT_REMAINING_MAX);
 }
 
@@ -61,10 +62,14 @@ static void test_frame_flags_must_fit_the_type(void **state)
                 uint8_t bytes[] = { (uint8_t)first, 0 };
                 unsigned type = first >> 4, flags = first & 15;
                 bool two = type == MQTT_PUBREL || type == MQTT_SUBSCRIBE || type == MQTT_UNSUBSCRIBE;
-                bool right = type == MQTT_PUBLISH || (type != 0 && flags == (two ? 2u : 0u));
+                bool any = type == MQTT_PUBLISH || type == MQTT_CONNECT;
+                bool right = any || (type != 0 && flags == (two ? 2u : 0u));
+                bool right_31 = two ? (flags & 6) == 2 : type != 0; /* sent again, or not used */
                 struct mqtt_frame f;
 
-                assert_int_equal(mqtt_frame(bytes, 2, &f) == 1, right);
+                assert_int_equal(mqtt_frame(bytes, 2, MQTT_V311, &f) == 1, right);
+                assert_int_equal(mqtt_frame(bytes, 2, MQTT_V5, &f) == 1, right);
+                assert_int_equal(mqtt_frame(bytes, 2, MQTT_V31, &f) == 1, right_31);
         }
 }
 
@@ -125,9 +130,50 @@ static void test_connect_faults(void **state)
         FRAME(zero_receive_max, 0x10, 16, V5_HEAD, 2, 0, 0, 3, 0x21, 0, 0, 0, 0);
         assert_int_equal(mqtt_decode_connect(&zero_receive_max, &k), MQTT_PROTOCOL_ERROR);
         FRAME(not_here, 0x10, 16, V5_HEAD, 2, 0, 0, 3, 0x23, 0, 1, 0, 0);
-        assert_int_equal(mqtt_decode_connect(&not_here, &k), MQTT_PROTOCOL_ERROR);
+        assert_int_equal(mqtt_decode_connect(&not_here, &k), MQTT_MALFORMED); /* §2.2.2.2 */
+        FRAME(of_server, 0x10, 16, V5_HEAD, 2, 0, 0, 3, 0x13, 0, 1, 0, 0);
+        assert_int_equal(mqtt_decode_connect(&of_server, &k), MQTT_MALFORMED);
+        FRAME(flags, 0x12, 12, V311_HEAD, 2, 0, 0, 0, 0);
+        assert_int_equal(mqtt_decode_connect(&flags, &k), MQTT_MALFORMED);
         FRAME(utf8, 0x10, 14, V311_HEAD, 2, 0, 0, 0, 2, 0xC0, 0x80);
         assert_int_equal(mqtt_decode_connect(&utf8, &k), MQTT_MALFORMED);
+}
+
+static void test_connect_will_faults(void **state)
+{
+        struct mqtt_connect k;
+
+        (void)state;
+        FRAME(wild, 0x10, 18, V311_HEAD, 6, 0, 0, 0, 0, 0, 2, 'a', '+', 0, 0);
+        assert_int_equal(mqtt_decode_connect(&wild, &k), MQTT_MALFORMED);
+        FRAME(answer, 0x10, 23, V5_HEAD, 6, 0, 0, 0, 0, 0, 4, 0x08, 0, 1, '#', 0, 1, 'a', 0, 0);
+        assert_int_equal(mqtt_decode_connect(&answer, &k), MQTT_PROTOCOL_ERROR); /* MQTT-3.3.2-14 */
+        FRAME(well, 0x10, 23, V5_HEAD, 6, 0, 0, 0, 0, 0, 4, 0x08, 0, 1, 'b', 0, 1, 'a', 0, 0);
+        assert_int_equal(mqtt_decode_connect(&well, &k), 0);
+}
+
+/* What 3.1 leaves open: flags of the header, the lowest connect flag, and strings that a flag announces. */
+static void test_connect_v31(void **state)
+{
+        struct mqtt_connect k;
+
+        (void)state;
+        FRAME(unused, 0x14, 15, V31_HEAD, 1, 0, 10, 0, 1, 'p');
+        assert_int_equal(mqtt_decode_connect(&unused, &k), 0);
+        assert_int_equal(k.version, MQTT_V31);
+        assert_bytes(k.client_id, "p");
+        FRAME(missing, 0x10, 15, V31_HEAD, 0xC2, 0, 10, 0, 1, 'p');
+        assert_int_equal(mqtt_decode_connect(&missing, &k), 0);
+        assert_null(k.username.data);
+        assert_null(k.password.data);
+        FRAME(no_password, 0x10, 18, V31_HEAD, 0xC2, 0, 10, 0, 1, 'p', 0, 1, 'u');
+        assert_int_equal(mqtt_decode_connect(&no_password, &k), 0);
+        assert_bytes(k.username, "u");
+        assert_null(k.password.data);
+        FRAME(half, 0x10, 16, V31_HEAD, 0x82, 0, 10, 0, 1, 'p', 0);
+        assert_int_equal(mqtt_decode_connect(&half, &k), MQTT_MALFORMED);
+        FRAME(later, 0x10, 13, V311_HEAD, 0x82, 0, 10, 0, 1, 'p');
+        assert_int_equal(mqtt_decode_connect(&later, &k), MQTT_MALFORMED);
 }
 
 static void test_publish(void **state)
@@ -149,14 +195,18 @@ static void test_publish(void **state)
         FRAME(id0, 0x32, 5, 0, 1, 'a', 0, 0);
         assert_int_equal(mqtt_decode_publish(&id0, MQTT_V311, &p), MQTT_PROTOCOL_ERROR);
         FRAME(wild, 0x30, 3, 0, 1, '#');
-        assert_int_equal(mqtt_decode_publish(&wild, MQTT_V311, &p), MQTT_BAD_TOPIC);
+        assert_int_equal(mqtt_decode_publish(&wild, MQTT_V311, &p), MQTT_MALFORMED);
         FRAME(empty, 0x30, 3, 0, 0, 0);
         assert_int_equal(mqtt_decode_publish(&empty, MQTT_V5, &p), MQTT_PROTOCOL_ERROR);
         FRAME(alias, 0x30, 6, 0, 0, 3, 0x23, 0, 5);
         assert_int_equal(mqtt_decode_publish(&alias, MQTT_V5, &p), 0);
         assert_int_equal(p.properties.alias, 5);
         FRAME(sub_id, 0x30, 6, 0, 1, 'a', 2, 0x0B, 1);
-        assert_int_equal(mqtt_decode_publish(&sub_id, MQTT_V5, &p), MQTT_PROTOCOL_ERROR);
+        assert_int_equal(mqtt_decode_publish(&sub_id, MQTT_V5, &p), MQTT_PROTOCOL_ERROR); /* MQTT-3.3.4-6 */
+        FRAME(sub_id_cut, 0x30, 6, 0, 1, 'a', 2, 0x0B, 0x80);
+        assert_int_equal(mqtt_decode_publish(&sub_id_cut, MQTT_V5, &p), MQTT_MALFORMED);
+        FRAME(of_connect, 0x30, 9, 0, 1, 'a', 5, 0x11, 0, 0, 0, 1);
+        assert_int_equal(mqtt_decode_publish(&of_connect, MQTT_V5, &p), MQTT_MALFORMED);
 }
 
 static void test_acknowledgements(void **state)
@@ -192,6 +242,8 @@ static void test_disconnect_and_auth(void **state)
         assert_int_equal(a.properties.session_expiry_s, 9);
         FRAME(server_only, 0xE0, 1, 0x8E);
         assert_int_equal(mqtt_decode_disconnect(&server_only, MQTT_V5, &a), MQTT_PROTOCOL_ERROR);
+        FRAME(reference, 0xE0, 6, 0, 4, 0x1C, 0, 1, 'p');
+        assert_int_equal(mqtt_decode_disconnect(&reference, MQTT_V5, &a), 0);
         FRAME(auth, 0xF0, 1, 0x18);
         assert_int_equal(mqtt_decode_disconnect(&auth, MQTT_V5, &a), 0);
 }
@@ -232,9 +284,13 @@ static void test_subscribe_faults(void **state)
         FRAME(handling, 0x82, 7, 0, 7, 0, 0, 1, 'a', 0x30);
         assert_int_equal(mqtt_decode_subscribe(&handling, MQTT_V5, &s), MQTT_PROTOCOL_ERROR);
         FRAME(wild, 0x82, 8, 0, 7, 0, 3, 'a', '#', 'b', 0);
-        assert_int_equal(mqtt_decode_subscribe(&wild, MQTT_V311, &s), MQTT_BAD_FILTER);
+        assert_int_equal(mqtt_decode_subscribe(&wild, MQTT_V311, &s), MQTT_MALFORMED);
+        FRAME(empty, 0x82, 5, 0, 7, 0, 0, 0);
+        assert_int_equal(mqtt_decode_subscribe(&empty, MQTT_V311, &s), MQTT_MALFORMED);
         FRAME(share, 0x82, 14, 0, 7, 0, 9, '$', 's', 'h', 'a', 'r', 'e', '/', '/', 'a', 0);
-        assert_int_equal(mqtt_decode_subscribe(&share, MQTT_V311, &s), MQTT_BAD_FILTER);
+        assert_int_equal(mqtt_decode_subscribe(&share, MQTT_V311, &s), MQTT_PROTOCOL_ERROR);
+        FRAME(in_name, 0x82, 15, 0, 7, 0, 10, '$', 's', 'h', 'a', 'r', 'e', '/', '#', '/', 'a', 0);
+        assert_int_equal(mqtt_decode_subscribe(&in_name, MQTT_V311, &s), MQTT_MALFORMED);
         FRAME(no_local, 0x82, 16, 0, 7, 0, 0, 10, '$', 's', 'h', 'a', 'r', 'e', '/', 'g', '/', 'a', 4);
         assert_int_equal(mqtt_decode_subscribe(&no_local, MQTT_V5, &s), MQTT_PROTOCOL_ERROR);
 }
@@ -251,7 +307,7 @@ static void decode_anything(const uint8_t *bytes, size_t n)
         struct mqtt_ack a;
         int r;
 
-        if (mqtt_frame(bytes, n, &f) != 1)
+        if (mqtt_frame(bytes, n, MQTT_V311, &f) != 1)
                 return;
         r = mqtt_decode_connect(&f, &k);
         for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
@@ -295,6 +351,8 @@ int main(void)
                 cmocka_unit_test(test_connect_v311_with_everything),
                 cmocka_unit_test(test_connect_v5_properties),
                 cmocka_unit_test(test_connect_faults),
+                cmocka_unit_test(test_connect_will_faults),
+                cmocka_unit_test(test_connect_v31),
                 cmocka_unit_test(test_publish),
                 cmocka_unit_test(test_acknowledgements),
                 cmocka_unit_test(test_disconnect_and_auth),

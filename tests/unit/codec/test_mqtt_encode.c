@@ -37,8 +37,8 @@ static void test_connack(void **state)
         ASSERT_SENT(out, mqtt_encode_connack(out, sizeof(out), MQTT_V311, &plain), 0x20, 2, 1, 0);
         ASSERT_SENT(out, mqtt_encode_connack(out, sizeof(out), MQTT_V31, &plain), 0x20, 2, 0, 0);
         ASSERT_SENT(out, mqtt_encode_connack(out, sizeof(out), MQTT_V5, &plain), 0x20, 3, 1, 0, 0);
-        ASSERT_SENT(out, mqtt_encode_connack(out, sizeof(out), MQTT_V5, &rich), 0x20, 10, 0, 0, 7, 0x21, 0,
-                    20, 0x12, 0, 1, 'x');
+        ASSERT_SENT(out, mqtt_encode_connack(out, sizeof(out), MQTT_V5, &rich), 0x20, 10, 0, 0, 7, 0x12, 0, 1,
+                    'x', 0x21, 0, 20);
         ASSERT_SENT(out, mqtt_encode_connack(out, sizeof(out), MQTT_V311, &refused), 0x20, 2, 0, 4);
         ASSERT_SENT(out, mqtt_encode_connack(out, sizeof(out), MQTT_V5, &refused), 0x20, 3, 0, 0x86, 0);
         assert_int_equal(mqtt_encode_connack(out, 3, MQTT_V5, &refused), 0);
@@ -121,7 +121,7 @@ static void test_length_needs_one_to_four_bytes(void **state)
 
                 p.n_payload = rows[i].n_payload;
                 assert_int_equal(mqtt_encode_publish_head(out, sizeof(out), MQTT_V311, &p), rows[i].n_head);
-                assert_int_equal(mqtt_frame(out, rows[i].n_head, &f), 0);
+                assert_int_equal(mqtt_frame(out, rows[i].n_head, MQTT_V5, &f), 0);
                 assert_int_equal(f.n_total, rows[i].n_head + rows[i].n_payload);
         }
 }
