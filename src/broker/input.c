@@ -102,7 +102,7 @@ static size_t connection_parse(struct connection *c, const uint8_t *bytes, size_
                 int r = mqtt_frame(bytes + at, n - at, (enum mqtt_version)c->version, &f);
 
                 if (r < 0)
-                        connection_doom(c, MQTT_MALFORMED);
+                        connection_doom(c, r == -EPROTO ? MQTT_PROTOCOL_ERROR : MQTT_MALFORMED);
                 else if (f.n_total > connection_packet_limit(c))
                         connection_doom(c, MQTT_TOO_LARGE);
                 if (r <= 0)

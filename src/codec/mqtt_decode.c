@@ -19,7 +19,7 @@ static bool mqtt_flags_fit(unsigned type, unsigned flags, enum mqtt_version v)
         case MQTT_PUBREL:
         case MQTT_SUBSCRIBE:
         case MQTT_UNSUBSCRIBE: return flags == 2 || (v == MQTT_V31 && (flags & ~9u) == 2);
-        default: return type != 0 && (flags == 0 || v == MQTT_V31);
+        default: return flags == 0 || v == MQTT_V31;
         }
 }
 
@@ -31,6 +31,8 @@ int mqtt_frame(const uint8_t *bytes, size_t n_bytes, enum mqtt_version v, struct
         *ret_frame = (struct mqtt_frame){ .n_total = 0 };
         if (n_bytes == 0)
                 return 0;
+        if (bytes[0] >> 4 == 0)
+                return -EPROTO;
         if (!mqtt_flags_fit(bytes[0] >> 4, bytes[0] & 0x0F, v))
                 return -EBADMSG;
         for (;;) {
@@ -357,10 +359,8 @@ int mqtt_decode_subscribe(const struct mqtt_frame *f, enum mqtt_version v,
         struct mqtt_filter filter;
         int r;
 
-        if (c.is_bad)
+        if (c.is_bad || s.packet_id == 0)
                 return MQTT_MALFORMED;
-        if (s.packet_id == 0)
-                return MQTT_PROTOCOL_ERROR;
         if (v == MQTT_V5) {
                 r = mqtt_take_properties(&c, with_options ? MQTT_IN_SUBSCRIBE : MQTT_IN_UNSUBSCRIBE,
                                          &s.properties);

@@ -186,7 +186,8 @@ struct mqtt_filter {
 /*
  * The packet at the head of a stream. 1: *ret_frame is whole. 0: more bytes are needed; *ret_frame.n_total is
  * known (not 0) once the fixed header is whole, so that a limit can be enforced before the body comes.
- * −EBADMSG: no packet starts like this (type 0, wrong flags §2.1.3, length of more than four bytes §1.5.5).
+ * −EBADMSG: no packet starts like this (wrong flags §2.1.3, length of more than four bytes §1.5.5). −EPROTO:
+ * type 0, which is forbidden.
  * `v`: of the connection; any before CONNECT, whose flags mqtt_decode_connect() looks at.
  */
 int mqtt_frame(const uint8_t *bytes, size_t n_bytes, enum mqtt_version v, struct mqtt_frame *ret_frame);

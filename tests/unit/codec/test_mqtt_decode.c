@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Packets as bytes, one rule of the specification a test; then every truncation and random bytes. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -67,6 +68,7 @@ static void test_frame_flags_must_fit_the_type(void **state)
                 bool right_31 = two ? (flags & 6) == 2 : type != 0; /* sent again, or not used */
                 struct mqtt_frame f;
 
+                assert_int_equal(mqtt_frame(bytes, 1, MQTT_V5, &f) == -EPROTO, type == 0);
                 assert_int_equal(mqtt_frame(bytes, 2, MQTT_V311, &f) == 1, right);
                 assert_int_equal(mqtt_frame(bytes, 2, MQTT_V5, &f) == 1, right);
                 assert_int_equal(mqtt_frame(bytes, 2, MQTT_V31, &f) == 1, right_31);
@@ -275,6 +277,8 @@ static void test_subscribe_faults(void **state)
         struct mqtt_subscribe s;
 
         (void)state;
+        FRAME(id0, 0x82, 6, 0, 0, 0, 1, 'a', 0);
+        assert_int_equal(mqtt_decode_subscribe(&id0, MQTT_V311, &s), MQTT_MALFORMED);
         FRAME(none, 0x82, 2, 0, 7);
         assert_int_equal(mqtt_decode_subscribe(&none, MQTT_V311, &s), MQTT_PROTOCOL_ERROR);
         FRAME(qos3, 0x82, 6, 0, 7, 0, 1, 'a', 3);
