@@ -212,19 +212,24 @@ int connection_on_publish(struct connection *c, const struct mqtt_frame *f)
 
 /* ---- acknowledgements ---- */
 
-/* PUBREC: PUBREL is the answer, also to an id that we do not know (with the reason). */
-static void ack_pubrec(struct connection *c, struct queue *q, const struct mqtt_ack *a, uint64_t number)
+/* PUBREC: PUBREL is the answer, also to an id that we do not know (with the reason); none to an error, which
+ * ends it (§4.3.3). */
+static int ack_pubrec(struct connection *c, struct queue *q, const struct mqtt_ack *a, uint64_t number)
 {
         struct persistence *p = c->broker->persistence;
         int r = q ? queue_pubrec(q, a->packet_id, a->reason) : QUEUE_UNKNOWN;
         uint64_t stored;
 
-        if (r == 0 && a->reason >= 0x80) {
-                (void)persistence_acked(p, c->session, number);
-                return;
+        if (r == QUEUE_WRONG)
+                return r;
+        if (a->reason >= 0x80) {
+                if (r == 0)
+                        (void)persistence_acked(p, c->session, number);
+                return 0;
         }
         stored = r == 0 ? persistence_pubrec(p, c->session, number) : 0;
         connection_put_ack(c, MQTT_PUBREL, a->packet_id, r == 0 ? MQTT_SUCCESS : MQTT_ID_NOT_FOUND, stored);
+        return 0;
 }
 
 static void ack_pubrel(struct connection *c, struct queue *q, const struct mqtt_ack *a)
@@ -236,25 +241,28 @@ static void ack_pubrel(struct connection *c, struct queue *q, const struct mqtt_
 }
 
 /* A message has come to its end at the client. One that nobody knows is not worth a connection. */
-static void ack_done(struct connection *c, int r, uint64_t number)
+static int ack_done(struct connection *c, int r, uint64_t number)
 {
         if (r == 0)
                 (void)persistence_acked(c->broker->persistence, c->session, number);
+        return r == QUEUE_WRONG ? r : 0;
 }
 
-static void connection_take_ack(struct connection *c, enum mqtt_type type, const struct mqtt_ack *a)
+/* 0, or QUEUE_WRONG. */
+static int connection_take_ack(struct connection *c, enum mqtt_type type, const struct mqtt_ack *a)
 {
         struct queue *q = c->session->queue;
         uint64_t number = q ? queue_number_of(q, a->packet_id) : 0;
 
         if (type == MQTT_PUBREC)
-                ack_pubrec(c, q, a, number);
-        else if (type == MQTT_PUBREL)
+                return ack_pubrec(c, q, a, number);
+        if (type == MQTT_PUBREL)
                 ack_pubrel(c, q, a);
         else if (q && type == MQTT_PUBACK)
-                ack_done(c, queue_puback(q, a->packet_id), number);
+                return ack_done(c, queue_puback(q, a->packet_id), number);
         else if (q)
-                ack_done(c, queue_pubcomp(q, a->packet_id), number);
+                return ack_done(c, queue_pubcomp(q, a->packet_id), number);
+        return 0;
 }
 
 int connection_on_ack(struct connection *c, const struct mqtt_frame *f)
@@ -267,7 +275,8 @@ int connection_on_ack(struct connection *c, const struct mqtt_frame *f)
 
         if (r != 0)
                 return r;
-        connection_take_ack(c, f->type, &a);
+        if (connection_take_ack(c, f->type, &a) != 0)
+                return MQTT_PROTOCOL_ERROR;
         c->taken_us = transport_now_us(b->transport);
         if (q)
                 b->n_queued_bytes -= n_before - queue_n_bytes(q);

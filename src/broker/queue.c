@@ -400,31 +400,33 @@ void queue_skip(struct queue *q)
                 forget_given(q);
 }
 
-/* The item of an id, if it awaits what has come. */
-static struct item *awaiting(const struct queue *q, uint16_t packet_id, enum item_state state)
+/* Ends the item of an id, if it awaits what has come. */
+static int item_end(struct queue *q, uint16_t packet_id, enum item_state state)
 {
         struct item *item = inflight_find(q, packet_id);
 
-        return item && item->state == state ? item : NULL;
+        if (!item)
+                return QUEUE_UNKNOWN;
+        if (item->state != state)
+                return QUEUE_WRONG;
+        item_done(q, item);
+        return 0;
 }
 
 int queue_puback(struct queue *q, uint16_t packet_id)
 {
-        struct item *item = awaiting(q, packet_id, ITEM_PUBACK);
-
-        if (!item)
-                return QUEUE_UNKNOWN;
-        item_done(q, item);
-        return 0;
+        return item_end(q, packet_id, ITEM_PUBACK);
 }
 
 int queue_pubrec(struct queue *q, uint16_t packet_id, uint8_t reason)
 {
         struct item *item = inflight_find(q, packet_id);
 
-        /* A second PUBREC is answered by a second PUBREL: §4.3.3. */
-        if (!item || (item->state != ITEM_PUBREC && item->state != ITEM_PUBCOMP))
+        if (!item)
                 return QUEUE_UNKNOWN;
+        /* A second PUBREC is answered by a second PUBREL: §4.3.3. */
+        if (item->state != ITEM_PUBREC && item->state != ITEM_PUBCOMP)
+                return QUEUE_WRONG;
         if (reason >= 0x80)
                 item_done(q, item);
         else
@@ -434,12 +436,7 @@ int queue_pubrec(struct queue *q, uint16_t packet_id, uint8_t reason)
 
 int queue_pubcomp(struct queue *q, uint16_t packet_id)
 {
-        struct item *item = awaiting(q, packet_id, ITEM_PUBCOMP);
-
-        if (!item)
-                return QUEUE_UNKNOWN;
-        item_done(q, item);
-        return 0;
+        return item_end(q, packet_id, ITEM_PUBCOMP);
 }
 
 static uint16_t *unreleased_find(const struct queue *q, uint16_t packet_id)

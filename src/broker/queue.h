@@ -45,7 +45,8 @@ enum queue_result {
         QUEUE_FULL = 1, /* dropped and counted */
         QUEUE_AGAIN,    /* from the client: this id is known, the message is not to be given on again */
         QUEUE_EXCEEDED, /* from the client: more than it may, MQTT 5.0 reason 0x93 */
-        QUEUE_UNKNOWN,  /* no message of that id awaits this; reason 0x92 */
+        QUEUE_UNKNOWN,  /* no message has that id; reason 0x92 */
+        QUEUE_WRONG,    /* the message of that id awaits something else; 0x82 */
 };
 
 /* A message and how it goes to this client. */
@@ -110,7 +111,8 @@ void queue_next(struct queue *q, uint64_t now_us, struct queue_next *ret_next);
  * its maximum packet size): forgotten as if it had been acknowledged, MQTT-3.1.2-25. */
 void queue_skip(struct queue *q);
 
-/* What the client says about messages to it. 0, or QUEUE_UNKNOWN. `reason` ≥ 0x80 in a PUBREC ends it. */
+/* What the client says about messages to it. 0, QUEUE_UNKNOWN, QUEUE_WRONG. `reason` ≥ 0x80 in a PUBREC ends
+ * it. */
 int queue_puback(struct queue *q, uint16_t packet_id);
 int queue_pubrec(struct queue *q, uint16_t packet_id, uint8_t reason);
 int queue_pubcomp(struct queue *q, uint16_t packet_id);

@@ -89,9 +89,9 @@ static void test_each_qos(void **state)
         expect_nothing(q);
         assert_int_equal(queue_n_waiting(q), 0);
         assert_int_equal(queue_n_inflight(q), 2);
-        assert_int_equal(queue_puback(q, 2), QUEUE_UNKNOWN); /* that is QoS 2 */
-        assert_int_equal(queue_pubrec(q, 1, 0), QUEUE_UNKNOWN);
-        assert_int_equal(queue_pubcomp(q, 2), QUEUE_UNKNOWN); /* too early */
+        assert_int_equal(queue_puback(q, 2), QUEUE_WRONG); /* that is QoS 2 */
+        assert_int_equal(queue_pubrec(q, 1, 0), QUEUE_WRONG);
+        assert_int_equal(queue_pubcomp(q, 2), QUEUE_WRONG); /* too early */
         assert_int_equal(queue_puback(q, 1), 0);
         assert_int_equal(queue_puback(q, 1), QUEUE_UNKNOWN);
         assert_int_equal(queue_pubrec(q, 2, 0), 0);
