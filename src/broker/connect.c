@@ -99,7 +99,9 @@ static int will_new(const struct broker *b, const struct mqtt_connect *k, struct
                 .payload_bytes = k->will_payload.n,
                 .qos = k->will_qos,
                 .retain = k->will_retain,
-                .expiry_s = k->will_properties.message_expiry_s,
+                .expiry_s = k->will_properties.seen & MQTT_HAS_EXPIRY
+                                    ? MBGATE_MAX(k->will_properties.message_expiry_s, 1u)
+                                    : 0, /* never */
                 .made_us = transport_now_us(b->transport),
         };
 

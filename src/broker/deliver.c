@@ -274,7 +274,7 @@ void connection_put_publication(struct connection *c, struct publication *p, boo
         struct outgoing o = {
                 .p = p,
                 .head = { .retain = retain,
-                          .has_expiry = p->expiry_s > 0,
+                          .has_expiry = p->expires,
                           .expiry_s = p->expiry_s,
                           .sub_ids = sub_ids,
                           .n_sub_ids = n_sub_ids },
@@ -318,7 +318,7 @@ static bool pump_one(struct connection *c, struct queue *q, uint64_t now_us)
                 .retain = next.out.retain,
                 .qos = next.out.qos,
                 .packet_id = next.packet_id,
-                .has_expiry = next.expiry_s > 0,
+                .has_expiry = p.expires,
                 .expiry_s = next.expiry_s,
                 .sub_ids = next.out.sub_ids,
                 .n_sub_ids = next.out.n_sub_ids,
@@ -374,11 +374,8 @@ static void walk_give(struct connection *c, const struct session_walk *w, struct
         };
         uint64_t now_us = transport_now_us(c->broker->transport);
 
-        if (p.expiry_s > 0) {
-                uint64_t gone_s = (now_us - p.made_us) / USEC_PER_SEC;
-
-                p.expiry_s = gone_s < p.expiry_s ? p.expiry_s - (uint32_t)gone_s : 1;
-        }
+        if (p.expires) /* not yet: the table has given it */
+                p.expiry_s = queue_left_s(p.made_us + p.expiry_s * USEC_PER_SEC, now_us);
         if (!session_may_read(s, m->topic, m->topic_bytes))
                 ;
         else if (out.qos == 0 && connection_has_room(c))

@@ -112,6 +112,8 @@ static uint8_t publish_route(struct connection *c, const struct mqtt_publish *p,
                 .n_payload = p->payload.n,
                 .properties = p->properties.all,
                 .made_us = transport_now_us(b->transport),
+                .expiry_s = p->properties.message_expiry_s,
+                .expires = p->properties.seen & MQTT_HAS_EXPIRY,
                 .qos = p->qos,
                 .retain = p->retain,
         };
@@ -124,8 +126,6 @@ static uint8_t publish_route(struct connection *c, const struct mqtt_publish *p,
                 pub.properties =
                         (struct mqtt_bytes){ properties, mqtt_pass_properties(&p->properties, properties) };
         }
-        if (p->properties.seen & MQTT_HAS_EXPIRY)
-                pub.expiry_s = MBGATE_MAX(p->properties.message_expiry_s, 1u);
         r = router_publish(b, &pub, c->session, ret_stored);
         publication_done(&pub);
         return router_reason(r);

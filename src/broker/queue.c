@@ -314,7 +314,7 @@ static void say_publish(struct queue *q, struct item *item, uint64_t now_us, boo
                         struct queue_next *ret_next)
 {
         uint64_t at_us = expires_us(item->message);
-        uint64_t left_s = at_us > now_us ? (at_us - now_us + USEC_PER_SEC - 1) / USEC_PER_SEC : 1;
+        uint32_t left_s = at_us > now_us ? queue_left_s(at_us, now_us) : 1;
 
         q->given = item;
         *ret_next = (struct queue_next){ .send = QUEUE_PUBLISH,
@@ -326,7 +326,7 @@ static void say_publish(struct queue *q, struct item *item, uint64_t now_us, boo
                                          .packet_id = item->packet_id,
                                          .number = item->number,
                                          .dup = dup,
-                                         .expiry_s = at_us == CLOCK_NEVER_US ? 0 : (uint32_t)left_s };
+                                         .expiry_s = at_us == CLOCK_NEVER_US ? 0 : left_s };
 }
 
 static bool next_resend(struct queue *q, uint64_t now_us, struct queue_next *ret_next)

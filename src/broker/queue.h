@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mbgate/base/clock.h"
 #include "mbgate/base/macros.h"
 #include "mbgate/model/message.h"
 
@@ -71,8 +72,15 @@ struct queue_next {
         uint16_t packet_id;       /* 0 with QoS 0 */
         uint64_t number;          /* of arrival, unique in the queue; 0 with PUBREL */
         bool dup;
-        uint32_t expiry_s; /* what is left of it, at least 1; 0: it never expires */
+        uint32_t expiry_s; /* what is left of it; 0, too: it never expires */
 };
+
+/* Seconds until a message expires, of which the one begun counts; but one that expires at once has 1 µs (see
+ * publication_message()), and no second. */
+static inline uint32_t queue_left_s(uint64_t expires_us, uint64_t now_us)
+{
+        return (uint32_t)((expires_us - now_us + USEC_PER_SEC - 2) / USEC_PER_SEC);
+}
 
 struct queue_counts {
         uint64_t n_dropped_qos0; /* for want of room */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "mbgate/base/clock.h"
 #include "mbgate/codec/topic.h"
 
 #include "broker_private.h"
@@ -21,14 +22,20 @@ struct publication publication_of(struct message *m)
                 .properties = { m->properties, m->properties_bytes },
                 .made_us = m->made_us,
                 .expiry_s = m->expiry_s,
+                .expires = m->expiry_s > 0,
                 .qos = m->qos,
                 .retain = m->retain,
                 .message = message_ref(m),
         };
 }
 
+/* In a message 0 s means that it never expires: one that expires at once is one of 1 s, of which nothing is
+ * left when this batch is over. */
+#define AT_ONCE_US (USEC_PER_SEC - 1)
+
 int publication_message(struct publication *p, struct message **ret_message)
 {
+        bool at_once = p->expires && p->expiry_s == 0;
         struct message_init init = {
                 .topic = p->topic,
                 .topic_bytes = p->n_topic,
@@ -36,8 +43,8 @@ int publication_message(struct publication *p, struct message **ret_message)
                 .payload_bytes = p->n_payload,
                 .qos = p->qos,
                 .retain = p->retain,
-                .expiry_s = p->expiry_s,
-                .made_us = p->made_us,
+                .expiry_s = at_once ? 1 : p->expiry_s,
+                .made_us = p->made_us - (at_once ? AT_ONCE_US : 0),
                 .properties = p->properties.data,
                 .properties_bytes = p->properties.n,
         };

@@ -29,7 +29,8 @@ struct publication {
         size_t n_payload;
         struct mqtt_bytes properties; /* passed through */
         uint64_t made_us;
-        uint32_t expiry_s; /* 0: never */
+        uint32_t expiry_s; /* with `expires`; 0: for those who are there now */
+        bool expires;
         uint8_t qos;
         bool retain;
         bool is_own;             /* the broker's own word ($SYS): not stored, and no value to be remembered */

@@ -332,6 +332,39 @@ def test_expiry_is_what_is_left(new, v, topic):
     assert 60 <= got.get(w.EXPIRY) <= 98
 
 
+@covers(v5="3.3.2-6")
+def test_expiry_that_has_just_begun(new, v, topic):
+    """A second that has begun is left: a retained message goes out at once as it came."""
+    client, other = new(), new()
+    client.publish(topic, "x", 1, retain=True, props=[(w.EXPIRY, 60)])
+    other.subscribe(topic, qos=1)
+    other.gets(topic, "x", 1, retain=True, props=[(w.EXPIRY, 60)])
+    client.publish(topic, retain=True)
+
+
+@covers(v5="3.3.2-5 3.3.2-6")
+@pytest.mark.parametrize("qos", [0, 1])
+def test_expiry_at_once(new, v, topic, qos):
+    """0 s: for those who are there, as it came; neither kept for who is away nor retained."""
+    away, client, there, old = new(clean=False, props=KEEP), new(), new(), new(v=4)
+    away.subscribe(topic, qos=1)
+    away.drop()
+    for each in (there, old):
+        each.subscribe(topic, qos=qos)
+    client.publish(topic, "old", 1, retain=True)
+    there.gets(topic, "old", qos)
+    old.gets(topic, "old", qos)
+    client.publish(topic, "now", 1, retain=True, props=[(w.EXPIRY, 0)])
+    there.gets(topic, "now", qos, props=[(w.EXPIRY, 0)])
+    old.gets(topic, "now", qos)
+    away = new(away.id, clean=False, props=KEEP)
+    away.gets(topic, "old", 1)
+    away.quiet()
+    late = new()
+    late.subscribe(topic)
+    late.quiet()
+
+
 @covers(v5="4.3.3-7")
 def test_expiry_does_not_apply_to_what_was_sent(new, v, topic):
     other = new(clean=False, props=KEEP)
