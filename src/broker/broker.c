@@ -163,6 +163,15 @@ static struct retained_limits broker_retained_limits(const struct broker *b)
         };
 }
 
+/* Of the last known messages: that a topic was cleared is known, too. */
+static struct retained_limits broker_known_limits(const struct broker *b)
+{
+        struct retained_limits limits = broker_retained_limits(b);
+
+        limits.keeps_empty = true;
+        return limits;
+}
+
 static struct subscriptions_limits broker_subscriptions_limits(const struct broker *b)
 {
         const struct conf_broker *conf = broker_conf(b);
@@ -193,7 +202,7 @@ static bool broker_needs_known(const struct broker *b)
 static int broker_new_tables(struct broker *b)
 {
         struct subscriptions_limits subscriptions = broker_subscriptions_limits(b);
-        struct retained_limits retained = broker_retained_limits(b);
+        struct retained_limits retained = broker_retained_limits(b), known = broker_known_limits(b);
         int r;
 
         r = subscriptions_new(&subscriptions, &b->subscriptions);
@@ -202,20 +211,20 @@ static int broker_new_tables(struct broker *b)
         r = retained_new(&retained, &b->retained);
         if (r < 0 || !broker_needs_known(b))
                 return r;
-        return retained_new(&retained, &b->known);
+        return retained_new(&known, &b->known);
 }
 
 int broker_adjust_tables(struct broker *b)
 {
         struct subscriptions_limits subscriptions = broker_subscriptions_limits(b);
-        struct retained_limits retained = broker_retained_limits(b);
+        struct retained_limits retained = broker_retained_limits(b), known = broker_known_limits(b);
 
         subscriptions_set_limits(b->subscriptions, &subscriptions);
         retained_set_limits(b->retained, &retained);
         if (b->known)
-                retained_set_limits(b->known, &retained);
+                retained_set_limits(b->known, &known);
         else if (broker_needs_known(b))
-                return retained_new(&retained, &b->known);
+                return retained_new(&known, &b->known);
         return 0;
 }
 

@@ -90,19 +90,19 @@ struct connection {
         uint32_t keepalive_ms; /* 0: none */
         uint32_t max_packet_bytes;
         uint32_t n_answers_held;
-        uint16_t receive_max; /* of the client */
-        uint16_t alias_max;   /* of the client */
-        uint8_t version;      /* enum mqtt_version */
-        uint8_t state;        /* enum connection_state */
-        uint8_t doom;         /* reason for the end; with has_doom */
+        uint16_t n_early_looks; /* of its walks, since the end of the last batch */
+        uint16_t receive_max;   /* of the client */
+        uint16_t alias_max;     /* of the client */
+        uint8_t version;        /* enum mqtt_version */
+        uint8_t state;          /* enum connection_state */
+        uint8_t doom;           /* reason for the end; with has_doom */
         bool has_doom;
-        bool wants_turn;     /* has more to send, in the next batch */
-        bool is_dirty;       /* in the broker's list */
-        bool said_goodbye;   /* DISCONNECT without will */
-        bool is_bridge;      /* it wants nothing of its own back, and the retain flag as it was */
-        bool is_buried;      /* in the list of the dead */
-        bool is_shut;        /* our side */
-        bool wants_problems; /* request problem information, §3.1.2.11.7 */
+        bool wants_turn;   /* has more to send, in the next batch */
+        bool is_dirty;     /* in the broker's list */
+        bool said_goodbye; /* DISCONNECT without will */
+        bool is_bridge;    /* it wants nothing of its own back, and the retain flag as it was */
+        bool is_buried;    /* in the list of the dead */
+        bool is_shut;      /* our side */
 };
 
 /* A client has come in. Takes stream and peer over. `l`: NULL: the broker's own options hold for it. */
@@ -182,5 +182,8 @@ void connection_put_publication(struct connection *c, struct publication *p, boo
 
 /* Sends from walks and queue as much as there is room for. */
 void connection_pump(struct connection *c);
+
+/* Begins its walks without waiting for the end of the batch, so that what comes next finds them done. */
+void connection_pump_early(struct connection *c);
 
 #endif

@@ -428,10 +428,9 @@ static bool walk_has_room(const struct connection *c)
                (!q || queue_n_waiting(q) < broker_conf(c->broker)->max_queued_messages / 2);
 }
 
-static void pump_walks(struct connection *c)
+/* Returns how many looks are left. */
+static size_t pump_walks(struct connection *c, size_t looks)
 {
-        size_t looks = WALK_LOOKS;
-
         c->walk_us = transport_now_us(c->broker->transport);
         c->wants_turn = false;
         while (c->session->walks && walk_has_room(c)) {
@@ -440,13 +439,26 @@ static void pump_walks(struct connection *c)
                 c->wants_turn = looks == 0;
                 break;
         }
+        return looks;
 }
 
 void connection_pump(struct connection *c)
 {
+        c->n_early_looks = 0;
         pump_queue(c);
         if (c->session->walks)
-                pump_walks(c);
+                (void)pump_walks(c, WALK_LOOKS);
+        if (c->session->queue)
+                pump_queue(c);
+}
+
+void connection_pump_early(struct connection *c)
+{
+        size_t looks = WALK_LOOKS - c->n_early_looks;
+
+        if (!c->session->walks || looks == 0)
+                return;
+        c->n_early_looks = (uint16_t)(WALK_LOOKS - pump_walks(c, looks));
         if (c->session->queue)
                 pump_queue(c);
 }

@@ -17,6 +17,7 @@ struct entry {
         struct topic_node *node;
         struct entry *prev, *next; /* of those that can expire; a ring */
         uint64_t expires_us;       /* CLOCK_NEVER_US: never */
+        uint64_t number;           /* of n_stored */
 };
 
 struct retained {
@@ -25,6 +26,7 @@ struct retained {
         struct entry *oldest; /* of those that can expire: its turn is longest ago */
         size_t n_messages, n_bytes, n_cursors;
         size_t n_expiring;
+        uint64_t n_stored; /* ever */
         retained_expired_fn on_expired;
         void *user;
 };
@@ -33,6 +35,8 @@ struct retained_cursor {
         struct retained *retained;
         struct topic_node *node; /* held; all before it has been given */
         const char *filter;
+        size_t n_filter;
+        uint64_t last;               /* the newest that it gives */
         size_t n_plain;              /* levels before "#" */
         bool has_multi;              /* a "#" at the end */
         struct topic_level levels[]; /* the filter's text follows */
@@ -103,6 +107,7 @@ static void entry_put(struct retained *r, struct entry *e, struct message *m)
         }
         e->message = m ? message_ref(m) : NULL;
         if (m) {
+                e->number = ++r->n_stored;
                 e->expires_us = message_expires_us(m);
                 ring_link(r, e);
                 r->n_bytes += message_bytes(m);
@@ -177,7 +182,7 @@ int retained_set(struct retained *r, struct message *m, uint64_t now_us)
         struct entry *e = entry_find(r, m->topic, m->topic_bytes);
         int result;
 
-        if (m->payload_bytes == 0) {
+        if (m->payload_bytes == 0 && !r->limits.keeps_empty) {
                 if (e)
                         entry_drop(r, e);
                 return 0;
@@ -251,7 +256,9 @@ int retained_cursor_new(struct retained *r, const char *filter, size_t n_filter,
         c = malloc(sizeof(*c) + n_levels * sizeof(levels[0]) + n_filter);
         if (!c)
                 return -ENOMEM;
-        *c = (struct retained_cursor){ .retained = r, .node = r->tree.root };
+        *c = (struct retained_cursor){
+                .retained = r, .node = r->tree.root, .n_filter = n_filter, .last = UINT64_MAX
+        };
         memcpy(c->levels, levels, n_levels * sizeof(levels[0]));
         text = (char *)(c->levels + n_levels);
         memcpy(text, filter, n_filter);
@@ -262,6 +269,16 @@ int retained_cursor_new(struct retained *r, const char *filter, size_t n_filter,
         r->n_cursors++;
         *ret_cursor = c;
         return 0;
+}
+
+void retained_cursor_skip_newer(struct retained_cursor *c)
+{
+        c->last = c->retained->n_stored;
+}
+
+bool retained_cursor_is_on(const struct retained_cursor *c, const char *filter, size_t n_filter)
+{
+        return c->n_filter == n_filter && memcmp(c->filter, filter, n_filter) == 0;
 }
 
 static void cursor_move(struct retained_cursor *c, struct topic_node *node)
@@ -326,7 +343,8 @@ static struct message *cursor_message(const struct retained_cursor *c, uint64_t 
         const struct topic_node *node = c->node;
         const struct entry *e = node->slots[SLOT_ENTRY];
 
-        if (!e || e->expires_us <= now_us || cursor_may_not_enter(c, node) || node->depth < c->n_plain)
+        if (!e || e->message->payload_bytes == 0 || e->expires_us <= now_us || e->number > c->last ||
+            cursor_may_not_enter(c, node) || node->depth < c->n_plain)
                 return NULL;
         return node->depth == c->n_plain || c->has_multi ? e->message : NULL;
 }

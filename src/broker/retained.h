@@ -9,6 +9,7 @@
 #ifndef MBGATE_BROKER_RETAINED_H
 #define MBGATE_BROKER_RETAINED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,7 @@ struct retained_limits {
         size_t max_nodes;    /* levels of all topics together */
         size_t max_messages;
         size_t max_bytes; /* of messages, their topics included */
+        bool keeps_empty; /* as what was last said of a topic; no walk gives them */
 };
 
 enum retained_result {
@@ -40,7 +42,8 @@ struct retained *retained_free(struct retained *r);
 DEFINE_CLEANUP(struct retained *, retained_free)
 
 /*
- * Keeps a reference to the message in place of the one its topic had; an empty payload clears the topic.
+ * Keeps a reference to the message in place of the one its topic had; an empty payload clears the topic,
+ * unless such ones are kept.
  * RETAINED_FULL, RETAINED_TOO_DEEP, −ENOMEM: nothing has changed.
  */
 MUST_CHECK int retained_set(struct retained *r, struct message *m, uint64_t now_us);
@@ -64,6 +67,11 @@ size_t retained_n_bytes(const struct retained *r);
 /* `filter` is valid and not shared. −ENOMEM; RETAINED_TOO_DEEP: nothing can match. */
 MUST_CHECK int retained_cursor_new(struct retained *r, const char *filter, size_t n_filter,
                                    struct retained_cursor **ret_cursor);
+
+/* Leaves out what is stored from now on: whoever walks gets that in another way. */
+void retained_cursor_skip_newer(struct retained_cursor *c);
+
+bool retained_cursor_is_on(const struct retained_cursor *c, const char *filter, size_t n_filter);
 
 /* Takes NULL, returns NULL. */
 struct retained_cursor *retained_cursor_free(struct retained_cursor *c);

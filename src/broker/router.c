@@ -88,8 +88,8 @@ static void router_remember(struct broker *b, struct publication *p)
 {
         struct message *m = retained_get(b->known, p->topic, p->n_topic, p->made_us);
 
-        p->is_repeat =
-                m && m->payload_bytes == p->n_payload && memcmp(m->payload, p->payload, p->n_payload) == 0;
+        p->is_repeat = m && m->payload_bytes == p->n_payload &&
+                       (p->n_payload == 0 || memcmp(m->payload, p->payload, p->n_payload) == 0);
         if (!p->is_repeat && publication_message(p, &m) == 0 && retained_set(b->known, m, p->made_us) != 0)
                 p->is_repeat = false;
 }

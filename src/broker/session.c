@@ -415,6 +415,21 @@ void session_walks_drop(struct session *s)
         s->n_walks = 0;
 }
 
+void session_walks_cancel(struct session *s, const char *filter, size_t n_filter)
+{
+        struct session_walk **at = &s->walks, *w;
+
+        while ((w = *at) != NULL) {
+                if (!w->is_of_subscription || !retained_cursor_is_on(w->cursor, filter, n_filter)) {
+                        at = &w->next;
+                        continue;
+                }
+                *at = w->next;
+                s->n_walks--;
+                (void)walk_free(w);
+        }
+}
+
 int session_walk_begin(struct session *s, struct session_walk *like, const char *filter, size_t n_filter)
 {
         struct broker *b = s->broker;
@@ -431,6 +446,9 @@ int session_walk_begin(struct session *s, struct session_walk *like, const char 
                 free(w);
                 return r < 0 ? r : 0; /* nothing can match */
         }
+        /* With on_change it may be kept from the client, being no news for others. */
+        if (w->is_of_subscription && !s->connection->options->on_change)
+                retained_cursor_skip_newer(w->cursor);
         while (*end)
                 end = &(*end)->next;
         *end = w;

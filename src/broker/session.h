@@ -39,7 +39,8 @@ struct session_walk {
         uint32_t pause_us; /* between two messages; 0: as fast as the client takes them */
         uint32_t sub_id;
         uint8_t qos;
-        bool is_known; /* walks the last known values */
+        bool is_known;           /* walks the last known values */
+        bool is_of_subscription; /* ends with it; what is stored after it comes through it */
 };
 
 /* The gateway's own subscriber gets its messages so. Never from within router_publish() of its own. */
@@ -127,6 +128,9 @@ MUST_CHECK int session_enqueue(struct session *s, const struct queue_message *m)
 MUST_CHECK int session_walk_begin(struct session *s, struct session_walk *like, const char *filter,
                                   size_t n_filter);
 void session_walks_drop(struct session *s);
+
+/* The subscription to this filter ends: no more for it. */
+void session_walks_cancel(struct session *s, const char *filter, size_t n_filter);
 
 /* Whether a client of this session may get the topic. */
 bool session_may_read(const struct session *s, const char *topic, size_t n_topic);

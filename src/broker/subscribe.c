@@ -57,6 +57,7 @@ static int subscribe_walk(struct connection *c, const struct mqtt_filter *f, uin
                 .qos = f->qos,
                 .sub_id = sub_id,
                 .is_known = c->options->remember && c->broker->known,
+                .is_of_subscription = true,
         };
 
         if (is_shared || f->retain_handling == 2 || (f->retain_handling == 1 && !is_new))
@@ -112,7 +113,19 @@ int connection_on_subscribe(struct connection *c, const struct mqtt_frame *f)
                 reasons.codes[reasons.n++] = subscribe_one(c, &filter, s.properties.subscription_id);
         reasons_put(c, MQTT_SUBACK, s.packet_id, &reasons);
         free(reasons.codes);
+        connection_pump_early(c);
         return 0;
+}
+
+/* A subscription has ended: MQTT-3.10.4-2, nothing more is begun for it. */
+static void unsubscribe_end(struct session *s, struct mqtt_bytes filter)
+{
+        bool is_shared;
+        struct mqtt_bytes plain = filter_plain(filter, &is_shared);
+
+        persistence_unsubscribe(s->broker->persistence, s, filter);
+        if (!is_shared)
+                session_walks_cancel(s, (const char *)plain.data, plain.n);
 }
 
 int connection_on_unsubscribe(struct connection *c, const struct mqtt_frame *f)
@@ -131,7 +144,7 @@ int connection_on_unsubscribe(struct connection *c, const struct mqtt_frame *f)
                 r = subscriptions_remove(b->subscriptions, &c->session->subscriber,
                                          (const char *)filter.filter.data, filter.filter.n);
                 if (r == 0)
-                        persistence_unsubscribe(b->persistence, c->session, filter.filter);
+                        unsubscribe_end(c->session, filter.filter);
                 reasons.codes[reasons.n++] = r == 0 ? MQTT_SUCCESS : MQTT_NO_SUBSCRIPTION;
         }
         reasons_put(c, MQTT_UNSUBACK, s.packet_id, &reasons);

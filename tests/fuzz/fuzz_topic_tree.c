@@ -179,7 +179,7 @@ static void do_line(struct rig *rig, const char *line, size_t n)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
         static const struct subscriptions_limits limits = { 200, 1000000, 1000000, 1000000 };
-        static const struct retained_limits retained_limits = { 200, 1000000, 1000000, 100000000 };
+        static const struct retained_limits retained_limits = { 200, 1000000, 1000000, 100000000, false };
         static struct rig rig;
 
         memset(&rig, 0, sizeof(rig));

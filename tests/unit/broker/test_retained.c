@@ -268,6 +268,68 @@ static void test_cursor_survives_changes(void **state)
                 walk_with_changes(r, &rnd, topics, present, filters[random_below(&rnd, ARRAY_SIZE(filters))]);
 }
 
+/* The next payload of a walk, or "". */
+static const char *step(struct retained_cursor *c)
+{
+        size_t looks = 100;
+        struct message *m;
+
+        return retained_cursor_next(c, 0, &looks, &m) == RETAINED_MESSAGE ? m->payload : "";
+}
+
+/* A subscription gets what is newer in another way. */
+static void test_cursor_that_skips_newer(void **state)
+{
+        CLEANUP(retained_freep)
+        struct retained *r = make(100, 100000);
+        CLEANUP(retained_cursor_freep)
+        struct retained_cursor *all = NULL;
+        CLEANUP(retained_cursor_freep)
+        struct retained_cursor *old = NULL;
+
+        (void)state;
+        assert_int_equal(set(r, "t/a", "1"), 0);
+        assert_int_equal(set(r, "t/b", "2"), 0);
+        assert_int_equal(set(r, "t/c", "3"), 0);
+        all = walk(r, "t/#");
+        old = walk(r, "t/#");
+        retained_cursor_skip_newer(old);
+        assert_true(retained_cursor_is_on(old, "t/#", 3));
+        assert_false(retained_cursor_is_on(old, "t/+", 3));
+        assert_false(retained_cursor_is_on(old, "t/#/", 4));
+        assert_int_equal(set(r, "t/b", "new"), 0);
+        assert_int_equal(set(r, "t/d", "new"), 0);
+        assert_string_equal(step(old), "3"); /* the topic that came last comes first */
+        assert_string_equal(step(old), "1");
+        assert_string_equal(step(old), "");
+        assert_string_equal(step(all), "new");
+        assert_string_equal(step(all), "3");
+        assert_string_equal(step(all), "new");
+        assert_string_equal(step(all), "1");
+}
+
+/* What was last said of a topic may be nothing: it is known, and given to nobody. */
+static void test_empty_ones_can_be_kept(void **state)
+{
+        struct retained_limits limits = { .max_levels = 200,
+                                          .max_nodes = 100,
+                                          .max_messages = 10,
+                                          .max_bytes = 10000,
+                                          .keeps_empty = true };
+        CLEANUP(retained_freep)
+        struct retained *r = NULL;
+
+        (void)state;
+        assert_int_equal(retained_new(&limits, &r), 0);
+        assert_int_equal(set(r, "t/a", "1"), 0);
+        assert_int_equal(set(r, "t/b", "2"), 0);
+        assert_int_equal(set(r, "t/a", ""), 0);
+        assert_int_equal(get(r, "t/a", 0)->payload_bytes, 0);
+        assert_int_equal(count(r, "t/#", 100, 0), 1);
+        assert_int_equal(set(r, "t/a", "3"), 0);
+        assert_int_equal(count(r, "t/#", 100, 0), 2);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -277,6 +339,8 @@ int main(void)
                 cmocka_unit_test(test_limits),
                 cmocka_unit_test(test_cursor_where_all_is_cleared),
                 cmocka_unit_test(test_cursor_survives_changes),
+                cmocka_unit_test(test_cursor_that_skips_newer),
+                cmocka_unit_test(test_empty_ones_can_be_kept),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
