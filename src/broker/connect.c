@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "mbgate/base/clock.h"
+#include "mbgate/base/text.h"
 #include "mbgate/codec/mqtt_encode.h"
 #include "mbgate/codec/topic.h"
 
@@ -33,9 +34,11 @@ void connection_login_free(struct connection *c)
         free(login);
 }
 
+#define CONNACK_BYTES 128
+
 static void connack_put(struct connection *c, const struct mqtt_connack *k)
 {
-        uint8_t packet[128];
+        uint8_t packet[CONNACK_BYTES];
 
         connection_put(c, packet,
                        mqtt_encode_connack(packet, sizeof(packet), (enum mqtt_version)c->version, k));
@@ -50,8 +53,8 @@ void connection_refuse(struct connection *c, uint8_t reason)
                 .max_qos = 2,
         };
 
-        connack_put(c, &k);
         connection_doom(c, reason);
+        connack_put(c, &k); /* or nothing, if its client does not take so much */
 }
 
 /* A text of a packet as a C string; its bytes have no NUL. NULL: absent or no memory. */
@@ -87,7 +90,26 @@ static uint32_t connect_expiry_s(const struct connection *c, const struct mqtt_c
         return k->clean ? 0 : max_s;
 }
 
-/* The will's payload must be what it says it is: §3.1.3.2.3 leaves that to us, §3.3.2.3.2 likewise. */
+/* Where mosquitto's bridges say that they are there: a will that is let in, and never published. */
+static bool is_bridge_state(struct mqtt_bytes topic)
+{
+        static const char prefix[] = "$SYS/broker/connection/";
+
+        return topic.n >= sizeof(prefix) - 1 && memcmp(topic.data, prefix, sizeof(prefix) - 1) == 0;
+}
+
+/* One that could never be sent is refused while its client can be told: MQTT-3.1.2-8 promises it. What the
+ * ACL says is asked again when it is sent. */
+static bool will_may_be_published(const struct broker *b, const struct mqtt_connect *k,
+                                  const struct session_ask *ask)
+{
+        const struct acl_client client = { .user = ask->user, .id = ask->id };
+
+        return is_bridge_state(k->will_topic) ||
+               authority_may(b->authority, &client, ACL_WRITE, (const char *)k->will_topic.data,
+                             k->will_topic.n);
+}
+
 static int will_new(const struct broker *b, const struct mqtt_connect *k, struct message **ret_will)
 {
         CLEANUP(cleanup_free)
@@ -134,7 +156,6 @@ static void connection_take_connect(struct connection *c, const struct mqtt_conn
         c->is_bridge = k->is_bridge;
         if (k->version == MQTT_V5) {
                 c->receive_max = k->properties.receive_max;
-                c->max_packet_bytes = k->properties.max_packet_bytes;
                 c->alias_max = k->properties.alias_max;
         }
         if (conf->max_keepalive_s < UINT16_MAX && (keepalive_s == 0 || keepalive_s > conf->max_keepalive_s) &&
@@ -143,12 +164,11 @@ static void connection_take_connect(struct connection *c, const struct mqtt_conn
         c->keepalive_ms = keepalive_s * 1000;
 }
 
-static void connection_say_welcome(struct connection *c, const struct mqtt_connect *k, bool is_present,
-                                   const char *assigned_id)
+static struct mqtt_connack connection_welcome(const struct connection *c, const struct mqtt_connect *k,
+                                              uint32_t expiry_s, const char *assigned_id)
 {
         const struct conf_broker *conf = broker_conf(c->broker);
         struct mqtt_connack answer = {
-                .session_present = is_present,
                 .session_expiry_s = MQTT_CONNACK_NO_EXPIRY,
                 .server_keepalive_s = UINT32_MAX,
                 .max_qos = 2,
@@ -160,11 +180,20 @@ static void connection_say_welcome(struct connection *c, const struct mqtt_conne
 
         if (assigned_id)
                 answer.assigned_id = (struct mqtt_bytes){ (const uint8_t *)assigned_id, strlen(assigned_id) };
-        if (c->session->expiry_s != k->properties.session_expiry_s)
-                answer.session_expiry_s = c->session->expiry_s;
+        if (expiry_s != k->properties.session_expiry_s)
+                answer.session_expiry_s = expiry_s;
         if (c->keepalive_ms != k->keepalive_s * UINT32_C(1000))
                 answer.server_keepalive_s = c->keepalive_ms / 1000;
-        connack_put(c, &answer);
+        return answer;
+}
+
+/* Nobody is let in who cannot be told so. */
+static bool connection_can_say(const struct connection *c, const struct mqtt_connack *answer)
+{
+        uint8_t packet[CONNACK_BYTES];
+
+        return mqtt_encode_connack(packet, sizeof(packet), (enum mqtt_version)c->version, answer) <=
+               c->max_packet_bytes;
 }
 
 static void connection_log_welcome(const struct connection *c, bool is_present)
@@ -199,8 +228,8 @@ static void connection_begin_pushes(struct connection *c)
         }
 }
 
-static void connection_open(struct connection *c, const struct mqtt_connect *k, bool is_present,
-                            const char *assigned_id)
+static void connection_open(struct connection *c, const struct mqtt_connect *k,
+                            const struct mqtt_connack *welcome)
 {
         struct broker *b = c->broker;
         struct session *s = c->session;
@@ -216,8 +245,8 @@ static void connection_open(struct connection *c, const struct mqtt_connect *k, 
                 queue_connect(s->queue, c->receive_max);
         c->state = CONNECTION_OPEN;
         c->taken_us = transport_now_us(b->transport);
-        connection_say_welcome(c, k, is_present, assigned_id);
-        connection_log_welcome(c, is_present);
+        connack_put(c, welcome);
+        connection_log_welcome(c, welcome->session_present);
         connection_begin_pushes(c);
         if (c->keepalive_ms > 0)
                 broker_wake_at(b, c->seen_us + c->keepalive_ms * USEC_PER_MSEC * 3 / 2);
@@ -233,19 +262,28 @@ static int connection_let_in(struct connection *c, const struct mqtt_connect *k,
         CLEANUP(message_unrefp)
         struct message *will = NULL;
         struct session_ask ask = { .id = id, .user = user, .clean = k->clean };
+        struct mqtt_connack welcome;
         int r;
 
-        if (!id || (k->has_will && will_new(c->broker, k, &will) < 0))
+        if (!id)
+                return MQTT_SERVER_UNAVAILABLE;
+        if (k->has_will && !will_may_be_published(c->broker, k, &ask))
+                return MQTT_NOT_AUTHORISED;
+        if (k->has_will && will_new(c->broker, k, &will) < 0)
                 return MQTT_SERVER_UNAVAILABLE;
         connection_take_connect(c, k);
         ask.expiry_s = connect_expiry_s(c, k);
+        welcome = connection_welcome(c, k, ask.expiry_s, is_assigned && k->version == MQTT_V5 ? id : NULL);
+        if (!connection_can_say(c, &welcome))
+                return MQTT_TOO_LARGE;
         ask.clean = c->options->session == CONF_SESSION_CLEAN ||
                     (k->clean && c->options->session == CONF_SESSION_CLIENT);
         r = session_open(c->broker, &ask, &c->session);
         if (r != 0 && r != SESSION_RESUMED)
                 return session_result_reason(r);
         c->session->will = TAKE(will);
-        connection_open(c, k, r == SESSION_RESUMED, is_assigned && k->version == MQTT_V5 ? id : NULL);
+        welcome.session_present = r == SESSION_RESUMED;
+        connection_open(c, k, &welcome);
         return 0;
 }
 
@@ -316,19 +354,36 @@ static int connection_identify(struct connection *c, const struct mqtt_connect *
         return c->options->anonymous ? connection_let_in(c, k, NULL) : MQTT_NOT_AUTHORISED;
 }
 
+static bool topic_is_too_deep(struct mqtt_bytes topic, unsigned max_levels)
+{
+        unsigned n = 1;
+
+        for (size_t i = 0; i < topic.n; i++)
+                n += topic.data[i] == '/';
+        return n > max_levels;
+}
+
+/* The will must be what a PUBLISH would have to be: §3.1.3.2.3, §3.3.2.3.2. */
+static int will_check(const struct conf_broker *conf, const struct mqtt_connect *k)
+{
+        if (k->will_topic.n > conf->max_topic_bytes ||
+            topic_is_too_deep(k->will_topic, conf->max_topic_levels))
+                return MQTT_BAD_TOPIC;
+        if (k->will_properties.payload_is_utf8 &&
+            !text_is_mqtt_utf8((const char *)k->will_payload.data, k->will_payload.n))
+                return MQTT_BAD_PAYLOAD_FORMAT;
+        if (k->will_retain && k->version == MQTT_V5 && conf->max_retained_messages == 0)
+                return MQTT_NO_RETAIN;
+        return 0;
+}
+
 static int connect_check(const struct connection *c, const struct mqtt_connect *k)
 {
-        const struct conf_broker *conf = broker_conf(c->broker);
-
         if (k->properties.auth_method.data)
                 return MQTT_BAD_AUTH_METHOD;
         if (k->client_id.n == 0 && (k->version == MQTT_V31 || (k->version == MQTT_V311 && !k->clean)))
                 return MQTT_BAD_CLIENT_ID; /* MQTT-3.1.3-8 of 3.1.1 */
-        if (k->has_will && k->will_topic.n > conf->max_topic_bytes)
-                return MQTT_BAD_TOPIC;
-        if (k->has_will && k->will_retain && k->version == MQTT_V5 && conf->max_retained_messages == 0)
-                return MQTT_NO_RETAIN;
-        return 0;
+        return k->has_will ? will_check(broker_conf(c->broker), k) : 0;
 }
 
 int connection_on_connect(struct connection *c, const struct mqtt_frame *f)
@@ -338,6 +393,8 @@ int connection_on_connect(struct connection *c, const struct mqtt_frame *f)
 
         r = mqtt_decode_connect(f, &k);
         c->version = (uint8_t)k.version;
+        if (r == 0 && k.version == MQTT_V5)
+                c->max_packet_bytes = k.properties.max_packet_bytes;
         if (r == 0)
                 r = connect_check(c, &k);
         else if (r != MQTT_BAD_VERSION && k.version != MQTT_V5)

@@ -160,7 +160,7 @@ int connection_on_unsubscribe(struct connection *c, const struct mqtt_frame *f);
 
 /* ---- sending (deliver.c) ---- */
 
-/* Copies a packet to the output. */
+/* Copies a packet to the output. One that is larger than its client takes ends the connection. */
 void connection_put(struct connection *c, const uint8_t *packet, size_t n);
 
 /* The same, not before the store has committed `stored`. */

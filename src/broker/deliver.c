@@ -29,7 +29,10 @@ void connection_put(struct connection *c, const uint8_t *packet, size_t n)
 {
         if (n == 0 || c->state >= CONNECTION_LINGER)
                 return;
-        if (output_put(&c->output, &c->broker->pool, packet, n) < 0)
+        /* MQTT-3.1.2-24: what its client does not take is not sent, and it cannot go on without it. */
+        if (n > c->max_packet_bytes)
+                connection_doom(c, MQTT_TOO_LARGE);
+        else if (output_put(&c->output, &c->broker->pool, packet, n) < 0)
                 connection_doom(c, MQTT_QUOTA_EXCEEDED);
         else
                 connection_wrote(c, n);
