@@ -530,6 +530,19 @@ static int session_write(struct mqtt_session *s)
         return session_check(s, rc, errno);
 }
 
+/*
+ * False: the connect failed. With TLS, libmosquitto writes before TCP is up, and a refusal that comes by then
+ * (on this machine at once) is reported to OpenSSL, which takes it for a pause: SO_ERROR tells it once only.
+ */
+static bool session_has_peer(const struct mqtt_session *s)
+{
+        struct sockaddr_storage peer;
+        socklen_t len = sizeof(peer);
+
+        return getpeername(mosquitto_socket(s->mosq), (struct sockaddr *)&peer, &len) == 0 ||
+               errno != ENOTCONN;
+}
+
 static int session_run_tcp(struct mqtt_session *s, short revents, uint64_t now_us)
 {
         int error = 0;
@@ -539,6 +552,8 @@ static int session_run_tcp(struct mqtt_session *s, short revents, uint64_t now_u
                 return 0;
         if (getsockopt(mosquitto_socket(s->mosq), SOL_SOCKET, SO_ERROR, &error, &len) < 0)
                 error = errno;
+        if (error == 0 && !session_has_peer(s))
+                error = ECONNREFUSED;
         if (error != 0)
                 return session_fail(s, CONNECTOR_F_TCP, error, reason_library_text(MOSQ_ERR_ERRNO, error));
         s->phase = MQTT_SESSION_OPENING;

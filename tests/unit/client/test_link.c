@@ -662,8 +662,8 @@ static void test_unknown_host(void **state)
         rig_done(&rig);
 }
 
-/* ::1 answers nothing, 127.0.0.1 is fine: the second address is tried. */
-static void check_second_address(bool is_tls)
+/* ::1 answers nothing, or refuses; 127.0.0.1 is fine: the second address is tried. */
+static void check_second_address(bool is_tls, bool is_refused)
 {
         static char name[] = RESOLVER_TWO_NAME;
         static char ca[128];
@@ -678,7 +678,8 @@ static void check_second_address(bool is_tls)
         } else {
                 open_broker(ANONYMOUS);
         }
-        black_hole_open(&hole, AF_INET6, broker.port);
+        if (!is_refused)
+                black_hole_open(&hole, AF_INET6, broker.port);
         rig_init(&rig, broker.port);
         rig.links[0].host = name;
         (void)snprintf(ca, sizeof(ca), "%s/ca.crt", broker.folder);
@@ -687,8 +688,11 @@ static void check_second_address(bool is_tls)
         rig_start(&rig, 0);
         rig_wait_online(&rig, 0);
         assert_int_equal(rig.at[0].n_away, 0);
+        if (is_refused)
+                rig_expect_log(&rig, ": Connection refused; trying the next address");
         rig_done(&rig);
-        black_hole_close(&hole);
+        if (!is_refused)
+                black_hole_close(&hole);
 }
 
 static bool conf_is_free(struct rig *r, void *arg)
@@ -720,13 +724,38 @@ static void test_resolver_hangs(void **state)
 static void test_second_address(void **state)
 {
         (void)state;
-        check_second_address(false);
+        check_second_address(false, false);
 }
 
 static void test_second_address_tls(void **state)
 {
         (void)state;
-        check_second_address(true);
+        check_second_address(true, false);
+}
+
+static void test_second_address_after_refusal(void **state)
+{
+        (void)state;
+        check_second_address(false, true);
+}
+
+static void test_second_address_after_refusal_tls(void **state)
+{
+        (void)state;
+        check_second_address(true, true);
+}
+
+/* A closed port is called one, with TLS and without. */
+static void test_closed_port(void **state)
+{
+        (void)state;
+        rig_init(&rig, test_free_port());
+        rig.links[1].tls.on = true;
+        rig_start(&rig, 0);
+        rig_start(&rig, 1);
+        rig_wait_away(&rig, 0, "Connection refused");
+        rig_wait_away(&rig, 1, "Connection refused");
+        rig_done(&rig);
 }
 
 /* TLS. */
@@ -933,6 +962,9 @@ int main(int argc, char **argv)
                 T(test_resolver_hangs),
                 T(test_second_address),
                 T(test_second_address_tls),
+                T(test_second_address_after_refusal),
+                T(test_second_address_after_refusal_tls),
+                T(test_closed_port),
                 T(test_tls),
                 T(test_tls_host_name),
                 T(test_tls_client_certificate),
