@@ -280,7 +280,8 @@ static int local_route(struct link_local *l, struct publication *p)
                 return 0;
         }
         l->stats.n_dropped++;
-        return -ENOBUFS;
+        /* No room among what is retained, or too many levels: another try right away is none the better. */
+        return r < 0 ? -ENOBUFS : -EDQUOT;
 }
 
 static int local_publish_answer(struct link_local *l, struct message *m)

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "link_core.h"
-#include "mbgate/base/text.h"
 #include "spool.h"
 
 /* A copy of `will` whose topic begins with `prefix`. */
@@ -34,7 +33,8 @@ static int link_core_open(struct link_core *core, const struct message *will)
 {
         int r;
 
-        r = mailbox_new(MBGATE_MAX(core->conf->queue_messages, 1U), &core->publishes);
+        /* Bounded by link_core_post_publish(). */
+        r = mailbox_new(SIZE_MAX, &core->publishes);
         if (r < 0)
                 return r;
         r = mailbox_new(LINK_ORDERS_MAX, &core->orders);
@@ -94,18 +94,23 @@ static void link_publish_mail_free(struct mail *mail)
 {
         struct link_publish_mail *p = CONTAINER_OF(mail, struct link_publish_mail, mail);
 
-        (void)atomic_fetch_sub(&p->core->publish_bytes, spool_message_bytes(p->message));
+        struct link_core *core = p->core;
+
+        (void)atomic_fetch_sub(&core->n_publishes, 1);
+        if (!p->message->is_live)
+                (void)atomic_fetch_sub(&core->n_publish_events, 1);
+        (void)atomic_fetch_sub(&core->publish_bytes, spool_message_bytes(p->message));
         message_unref(p->message);
         free(p);
 }
 
-/*
- * Live values of one topic replace each other in a full box. The key is a hash: two topics of one hash (one
- * pair in 2³² for two topics) would take each other's place, in a box that is losing messages anyway.
- */
-static uint32_t link_publish_key(const struct message *m)
+/* Only the main thread adds, so the answer holds until it does. */
+static bool link_core_takes(const struct link_core *core, const struct message *m, size_t n_bytes)
 {
-        return m->is_live ? text_hash(m->topic, m->topic_bytes) | 1 : 0;
+        if (atomic_load(&core->publish_bytes) + n_bytes > core->conf->queue_bytes)
+                return false;
+        return m->is_live ||
+               atomic_load(&core->n_publish_events) < MBGATE_MAX(core->conf->queue_messages, 1U);
 }
 
 int link_core_post_publish(struct link_core *core, struct message *m)
@@ -114,20 +119,46 @@ int link_core_post_publish(struct link_core *core, struct message *m)
         struct link_publish_mail *p;
         int r;
 
-        if (atomic_load(&core->publish_bytes) + n_bytes > core->conf->queue_bytes)
+        if (n_bytes > core->conf->queue_bytes)
+                return -EMSGSIZE;
+        if (!link_core_takes(core, m, n_bytes))
                 return -ENOBUFS;
         p = calloc(1, sizeof(*p));
         if (!p)
                 return -ENOMEM;
-        p->mail.key = link_publish_key(m);
         p->mail.free = link_publish_mail_free;
         p->core = core;
         p->message = message_ref(m);
+        (void)atomic_fetch_add(&core->n_publishes, 1);
+        if (!m->is_live)
+                (void)atomic_fetch_add(&core->n_publish_events, 1);
         (void)atomic_fetch_add(&core->publish_bytes, n_bytes);
         r = mailbox_post(core->publishes, &p->mail);
         if (r < 0)
                 link_publish_mail_free(&p->mail);
         return r;
+}
+
+/* Whether at most one part in `parts` of the queue is taken; an empty one always is. */
+static bool link_core_is_below(const struct link_core *core, unsigned parts)
+{
+        size_t n = atomic_load(&core->n_publishes) + atomic_load(&core->n_waiting);
+        size_t n_bytes = atomic_load(&core->publish_bytes) + atomic_load(&core->waiting_bytes);
+
+        return n == 0 ||
+               (n < core->conf->queue_messages / parts && n_bytes < core->conf->queue_bytes / parts);
+}
+
+bool link_core_has_room(const struct link_core *core)
+{
+        return link_core_is_below(core, 2);
+}
+
+bool link_core_take_wish(struct link_core *core, bool has_lost)
+{
+        if (!(has_lost || atomic_load(&core->wants_room)) || !link_core_is_below(core, 4))
+                return false;
+        return atomic_exchange(&core->wants_room, false) || has_lost;
 }
 
 static void link_order_mail_free(struct mail *mail)
@@ -178,7 +209,7 @@ static void link_event_mail_free(struct mail *mail)
 }
 
 /* Whether there is room for one more. Only the link's thread adds, so the answer holds until it does. */
-static bool link_core_has_room(struct link_core *core, enum link_event_kind kind, const struct message *m)
+static bool link_core_takes_event(struct link_core *core, enum link_event_kind kind, const struct message *m)
 {
         size_t n_events = atomic_load(&core->n_events);
 
@@ -187,7 +218,9 @@ static bool link_core_has_room(struct link_core *core, enum link_event_kind kind
                 return n_events < LINK_EVENTS_MAX &&
                        atomic_load(&core->event_bytes) + link_event_bytes(m) <= LINK_EVENTS_MAX_BYTES;
         case LINK_ONLINE:
-        case LINK_AWAY: return n_events < LINK_EVENTS_MAX + LINK_STATES_MAX;
+        case LINK_AWAY:
+        case LINK_ROOM:
+        case LINK_LOST: return n_events < LINK_EVENTS_MAX + LINK_STATES_MAX;
         case LINK_STOPPED: break;
         }
         return true;
@@ -199,7 +232,7 @@ int link_core_post_event(struct link_core *core, enum link_event_kind kind, stru
         struct link_event_mail *e;
         int r;
 
-        if (!link_core_has_room(core, kind, m))
+        if (!link_core_takes_event(core, kind, m))
                 return -ENOBUFS;
         e = calloc(1, sizeof(*e));
         if (!e)

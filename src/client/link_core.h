@@ -38,8 +38,10 @@ struct link_core {
         atomic_bool is_finished;           /* the thread is about to return */
         struct heartbeat heartbeat;
 
-        atomic_size_t publish_bytes; /* in `publishes` */
-        atomic_size_t n_events;      /* in `events` */
+        atomic_size_t n_publishes;      /* in `publishes` */
+        atomic_size_t n_publish_events; /* of these, not live */
+        atomic_size_t publish_bytes;
+        atomic_size_t n_events; /* in `events` */
         atomic_size_t event_bytes;
 
         _Atomic uint64_t n_sent;
@@ -47,7 +49,9 @@ struct link_core {
         _Atomic uint64_t n_overflowed; /* of these, for want of room */
         _Atomic uint64_t n_received;
         _Atomic uint64_t n_connects;
-        _Atomic uint64_t n_waiting; /* spool and in flight */
+        _Atomic uint64_t n_waiting;  /* spool and in flight */
+        atomic_size_t waiting_bytes; /* in the spool */
+        atomic_bool wants_room;      /* link_core_has_room() said no: LINK_ROOM is owed */
 };
 
 enum link_order_kind {
@@ -84,10 +88,20 @@ struct link_core *link_core_ref(struct link_core *core);
 struct link_core *link_core_unref(struct link_core *core);
 DEFINE_CLEANUP(struct link_core *, link_core_unref)
 
-/* Main → thread. 0, −ENOBUFS, −ENOMEM. */
+/*
+ * Main → thread. 0, −ENOBUFS, −ENOMEM; a message that is larger than the whole queue: −EMSGSIZE. Live ones
+ * are bounded by bytes alone: there are as many as there are topics.
+ */
 MUST_CHECK int link_core_post_publish(struct link_core *core, struct message *m);
 MUST_CHECK int link_core_post_order(struct link_core *core, enum link_order_kind kind, const char *filter,
                                     uint8_t qos);
+/* Whether less than half of the queue is taken, mailbox, spool and what is in flight together. */
+bool link_core_has_room(const struct link_core *core);
+
+/* Thread: whether there is plenty of room, a quarter taken at most, and main waits for it, or has to hear of
+ * a loss. Main waits no longer then. */
+bool link_core_take_wish(struct link_core *core, bool has_lost);
+
 void link_core_post_stop(struct link_core *core, uint64_t deadline_us);
 
 /* Thread → main (or main to itself). Takes a reference to the message. 0, −ENOBUFS, −ENOMEM. */

@@ -21,6 +21,8 @@
 #define LINK_THREAD_NAME_BYTES 64
 /* How long after its deadline a stop waits for a thread that is inside the resolver. */
 #define LINK_STOP_GRACE_US UINT64_C(250000)
+/* A queue that fills and empties all the time: lines about that are at least this far apart. */
+#define LINK_DROPS_QUIET_US (60 * USEC_PER_SEC)
 
 enum link_life {
         LINK_LIFE_NEW,
@@ -40,9 +42,10 @@ struct link_mosquitto {
         pthread_t thread;
         bool is_online;
         uint64_t n_published;
-        uint64_t n_refused; /* by our own mailbox */
-        uint64_t n_told;    /* drops that the log has said */
-        bool is_dropping;   /* it has been said that messages are dropped */
+        uint64_t n_refused;     /* by our own mailbox */
+        uint64_t n_told;        /* drops that the log has said */
+        bool is_dropping;       /* it has been said that messages are dropped */
+        uint64_t drops_said_us; /* the last line about it; 0: none */
 };
 
 /* Threads that were left behind in the resolver: libmosquitto's globals must outlive them. */
@@ -87,7 +90,9 @@ static bool link_handle_mail(struct link_mosquitto *l, const struct link_event_m
                 return true;
         case LINK_ONLINE: l->is_online = true; break;
         case LINK_AWAY: l->is_online = false; break;
-        case LINK_MESSAGE: break;
+        case LINK_MESSAGE:
+        case LINK_ROOM:
+        case LINK_LOST: break;
         }
         l->link.on_event(l->link.user, &l->link, &event);
         return false;
@@ -146,26 +151,31 @@ static int link_op_start(struct link *link)
 
 static uint64_t link_n_dropped(const struct link_mosquitto *l)
 {
-        return atomic_load(&l->core->n_dropped) + l->n_refused + mailbox_replaced(l->core->publishes);
+        return atomic_load(&l->core->n_dropped) + l->n_refused;
 }
 
 /* Says when the queue begins to lose messages, and how many it were once it has room again. */
 static void link_watch_drops(struct link_mosquitto *l)
 {
-        uint64_t n =
-                atomic_load(&l->core->n_overflowed) + l->n_refused + mailbox_replaced(l->core->publishes);
+        uint64_t n = atomic_load(&l->core->n_overflowed) + l->n_refused, now_us;
         struct log_fields fields = { .link = l->link.name };
 
-        if (n != l->n_told && !l->is_dropping)
+        if (n == l->n_told && !l->is_dropping)
+                return;
+        now_us = clock_monotonic_us();
+        if (l->drops_said_us > 0 && now_us < l->drops_said_us + LINK_DROPS_QUIET_US)
+                return;
+        if (!l->is_dropping)
                 log_warn(&fields,
-                         "link %s: its queue is full: the oldest messages are dropped (queue_messages, "
-                         "queue_bytes)",
-                         l->link.name);
-        else if (l->is_dropping && atomic_load(&l->core->n_waiting) == 0)
+                         "link %s: its queue is full: the oldest messages are dropped, %" PRIu64
+                         " so far (queue_messages, queue_bytes)",
+                         l->link.name, n - l->n_told);
+        else if (atomic_load(&l->core->n_waiting) == 0)
                 log_info(&fields, "link %s: its queue is empty again; %" PRIu64 " message(s) were dropped",
                          l->link.name, n - l->n_told);
         else
                 return;
+        l->drops_said_us = now_us;
         l->is_dropping = !l->is_dropping;
         if (!l->is_dropping)
                 l->n_told = n;
@@ -184,6 +194,17 @@ static int link_op_publish(struct link *link, struct message *m)
                 l->n_refused++;
         link_watch_drops(l);
         return r;
+}
+
+/* Asked again after the wish is known: the thread may have made the room in between. */
+static bool link_op_has_room(struct link *link)
+{
+        struct link_core *core = link_of(link)->core;
+
+        if (link_core_has_room(core))
+                return true;
+        atomic_store(&core->wants_room, true);
+        return link_core_has_room(core);
 }
 
 static int link_op_subscribe(struct link *link, const char *filter, uint8_t qos)
@@ -266,6 +287,7 @@ static void link_op_free(struct link *link)
 static const struct link_ops link_mosquitto_ops = {
         .start = link_op_start,
         .publish = link_op_publish,
+        .has_room = link_op_has_room,
         .subscribe = link_op_subscribe,
         .unsubscribe = link_op_unsubscribe,
         .stop = link_op_stop,

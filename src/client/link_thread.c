@@ -45,6 +45,8 @@ struct link_thread {
         enum link_event_kind state; /* LINK_ONLINE or LINK_AWAY */
         char state_reason[LINK_REASON_BYTES];
         bool has_dropped_events;
+        bool has_room;             /* LINK_ROOM is to be told */
+        bool has_lost;             /* LINK_LOST is, once there is room */
         uint64_t stop_deadline_us; /* 0: not stopping */
         bool is_leaving;           /* DISCONNECT is on its way */
         bool is_done;
@@ -67,6 +69,16 @@ static void thread_set_state(struct link_thread *t, enum link_event_kind state, 
         t->state = state;
         (void)snprintf(t->state_reason, sizeof(t->state_reason), "%.*s", LINK_REASON_BYTES - 1, reason);
         thread_offer_state(t);
+}
+
+/* Tells that there is room again, to who waits for it or has to send everything again. */
+static void thread_offer_room(struct link_thread *t)
+{
+        t->has_lost |= spool_take_lost(t->spool);
+        t->has_room |= link_core_take_wish(t->core, t->has_lost);
+        if (t->has_room &&
+            link_core_post_event(t->core, t->has_lost ? LINK_LOST : LINK_ROOM, NULL, false, NULL) == 0)
+                t->has_room = t->has_lost = false;
 }
 
 static void thread_on_message(void *user, const struct message_init *init)
@@ -95,8 +107,8 @@ static void thread_on_message(void *user, const struct message_init *init)
 
 static void thread_count_waiting(struct link_thread *t)
 {
-        atomic_store_explicit(&t->core->n_waiting, spool_n_messages(t->spool) + t->inflight.n,
-                              memory_order_relaxed);
+        atomic_store(&t->core->n_waiting, spool_n_messages(t->spool) + t->inflight.n);
+        atomic_store(&t->core->waiting_bytes, spool_n_bytes(t->spool));
 }
 
 /* Whether this topic was refused before; remembers it. */
@@ -181,8 +193,10 @@ static void thread_refill(struct link_thread *t, bool with_qos)
                 if (slot->qos > 0 && !with_qos)
                         continue;
                 m = inflight_remove(&t->inflight, slot);
-                if (spool_push_front(t->spool, m) < 0)
-                        link_core_count(&t->core->n_dropped, 1);
+                if (spool_push_front(t->spool, m) == 0)
+                        continue;
+                link_core_count(&t->core->n_dropped, 1);
+                t->has_lost |= m->is_live;
         }
 }
 
@@ -469,15 +483,20 @@ static void thread_take_publishes(struct link_thread *t)
         for (unsigned n = 0; n < THREAD_TAKE_MAX; n++) {
                 CLEANUP(mail_freep)
                 struct mail *mail = mailbox_take(t->core->publishes);
+                struct message *m;
                 size_t n_dropped = 0;
 
                 if (!mail)
                         return;
-                if (spool_push(t->spool, CONTAINER_OF(mail, struct link_publish_mail, mail)->message,
-                               &n_dropped) < 0)
+                m = CONTAINER_OF(mail, struct link_publish_mail, mail)->message;
+                if (spool_push(t->spool, m, &n_dropped) < 0) {
                         n_dropped = 1;
+                        t->has_lost |= m->is_live;
+                }
                 link_core_count(&t->core->n_dropped, n_dropped);
                 link_core_count(&t->core->n_overflowed, n_dropped);
+                /* Before it leaves the mailbox: it must not be counted nowhere. */
+                thread_count_waiting(t);
         }
         t->has_more = true;
 }
@@ -567,6 +586,7 @@ static void thread_finish(struct link_thread *t)
         while (t->inflight.n > 0)
                 message_unref(inflight_remove(&t->inflight, t->inflight.slots));
         atomic_store(&t->core->n_waiting, 0);
+        atomic_store(&t->core->waiting_bytes, 0);
         if (link_core_post_event(t->core, LINK_STOPPED, NULL, false, "") < 0)
                 log_error(&t->fields, "link %s: out of memory while stopping", t->conf->name);
 }
@@ -596,7 +616,7 @@ static uint64_t thread_wake_us(const struct link_thread *t, uint64_t now_us)
         at_us = MBGATE_MIN(at_us, connector_wake_us(&t->connector));
         if (t->session)
                 at_us = MBGATE_MIN(at_us, mqtt_session_wake_us(t->session));
-        if (t->has_state)
+        if (t->has_state || t->has_room)
                 at_us = MBGATE_MIN(at_us, now_us + THREAD_RETRY_US);
         if (t->stop_deadline_us > 0)
                 at_us = MBGATE_MIN(at_us, t->stop_deadline_us);
@@ -641,6 +661,7 @@ static void thread_run(struct link_thread *t)
                 thread_step(t, now_us);
                 thread_offer_state(t);
                 thread_count_waiting(t);
+                thread_offer_room(t);
                 if (!t->is_done)
                         thread_poll(t);
         }

@@ -18,19 +18,22 @@ NO_ANALYZER_LEAKS
 
 struct spool_entry {
         struct message *message;
-        struct spool_entry *prev, *next;         /* the queue */
-        struct spool_entry *old_prev, *old_next; /* the superseded ones */
-        bool is_superseded;
-        bool is_newest;    /* of its topic: in the table */
-        UT_hash_handle hh; /* key: the message's topic */
+        struct spool_entry *prev, *next; /* the queue */
+        struct spool_entry *list_prev, *list_next;
+        struct spool_entry **list; /* which one: NULL: of those that stay, the newest live of a topic */
+        bool is_newest;            /* of its topic: in the table */
+        UT_hash_handle hh;         /* key: the message's topic */
 };
 
 struct spool {
         struct spool_entry *queue;
         struct spool_entry *superseded; /* oldest first, as far as who was superseded first is older */
+        struct spool_entry *events;     /* not live, oldest first */
         struct spool_entry *newest;     /* table: topic → its last message in the queue */
-        size_t n_messages, max_messages;
+        size_t n_messages;
+        size_t n_listed, max_messages; /* in one of the lists: what the bound is for */
         size_t n_bytes, max_bytes;
+        bool has_lost;
 };
 
 int spool_new(size_t max_messages, size_t max_bytes, struct spool **ret_spool)
@@ -55,8 +58,20 @@ size_t spool_message_bytes(const struct message *m)
 
 static void spool_supersede(struct spool *s, struct spool_entry *e)
 {
-        e->is_superseded = true;
-        DL_APPEND2(s->superseded, e, old_prev, old_next);
+        e->list = &s->superseded;
+        DL_APPEND2(s->superseded, e, list_prev, list_next);
+        s->n_listed++;
+}
+
+/* The oldest stands first: what comes back goes to the front. */
+static void spool_list_event(struct spool *s, struct spool_entry *e, bool at_front)
+{
+        e->list = &s->events;
+        if (at_front)
+                DL_PREPEND2(s->events, e, list_prev, list_next);
+        else
+                DL_APPEND2(s->events, e, list_prev, list_next);
+        s->n_listed++;
 }
 
 /* Enters `e` as the newest of its topic, which supersedes the one that was. −ENOMEM. */
@@ -85,8 +100,10 @@ static struct message *spool_remove(struct spool *s, struct spool_entry *e)
 
         if (e->is_newest)
                 HASH_DEL(s->newest, e);
-        if (e->is_superseded)
-                DL_DELETE2(s->superseded, e, old_prev, old_next);
+        if (e->list) {
+                DL_DELETE2(*e->list, e, list_prev, list_next);
+                s->n_listed--;
+        }
         DL_DELETE(s->queue, e);
         s->n_messages--;
         s->n_bytes -= spool_message_bytes(m);
@@ -122,8 +139,11 @@ static size_t spool_trim(struct spool *s)
 {
         size_t n_dropped = 0;
 
-        while (s->n_messages > s->max_messages || s->n_bytes > s->max_bytes) {
-                message_unref(spool_remove(s, s->superseded ? s->superseded : s->queue));
+        while (s->n_listed > s->max_messages || s->n_bytes > s->max_bytes) {
+                struct spool_entry *e = s->superseded ? s->superseded : s->events;
+
+                s->has_lost |= !e;
+                message_unref(spool_remove(s, e ? e : s->queue));
                 n_dropped++;
         }
         return n_dropped;
@@ -146,6 +166,8 @@ int spool_push(struct spool *s, struct message *m, size_t *ret_dropped)
                 message_unref(spool_remove(s, e));
                 return r;
         }
+        if (!m->is_live)
+                spool_list_event(s, e, false);
         *ret_dropped = spool_trim(s);
         return 0;
 }
@@ -159,6 +181,8 @@ int spool_push_front(struct spool *s, struct message *m)
         if (r < 0)
                 return r;
         DL_PREPEND(s->queue, e);
+        if (!m->is_live)
+                spool_list_event(s, e, true);
         HASH_FIND(hh, s->newest, m->topic, m->topic_bytes, newer);
         if (!newer) {
                 r = spool_enter(s, e);
@@ -173,6 +197,14 @@ int spool_push_front(struct spool *s, struct message *m)
 struct message *spool_pop(struct spool *s)
 {
         return s->queue ? spool_remove(s, s->queue) : NULL;
+}
+
+bool spool_take_lost(struct spool *s)
+{
+        bool has_lost = s->has_lost;
+
+        s->has_lost = false;
+        return has_lost;
 }
 
 size_t spool_n_messages(const struct spool *s)

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The messages of a link that wait: a queue in memory, bounded by messages and by bytes. When it is full,
- * room is made by dropping live values that a newer message of their topic has superseded, and then by
- * dropping the oldest. Owned by the link's thread; holds references; every call is O(1).
+ * room is made by dropping live values that a newer message of their topic has superseded, and then the
+ * oldest of the others. The newest live message of a topic is what the topic stands at: it does not count
+ * among the messages, and goes only when nothing else is left to keep the bound of bytes, which
+ * spool_take_lost() tells. Owned by the link's thread; holds references; every call is O(1).
  */
 #ifndef MBGATE_CLIENT_SPOOL_H
 #define MBGATE_CLIENT_SPOOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +39,9 @@ MUST_CHECK int spool_push_front(struct spool *s, struct message *m);
 
 /* The oldest message, whose reference is now the caller's, or NULL. */
 struct message *spool_pop(struct spool *s);
+
+/* Whether the newest live message of a topic was dropped since this was asked last. */
+bool spool_take_lost(struct spool *s);
 
 size_t spool_n_messages(const struct spool *s);
 size_t spool_n_bytes(const struct spool *s);

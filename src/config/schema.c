@@ -460,7 +460,10 @@ const struct schema_key schema_keys[] = {
         { LINK, 0, "reconnect_max_s", INT, MEMBER(link, reconnect_max_s), RANGE(1, 86400), .deflt = "60",
           .change = REPLACE, .help = "Longest pause." },
         { LINK, 0, "queue_messages", INT, MEMBER(link, queue_messages), RANGE(1, 1000000), .deflt = "1000",
-          .change = REPLACE, .help = "Messages that wait at most while the broker is away." },
+          .change = REPLACE,
+          .help = "Messages that wait at most while the broker is away: results and past values. The newest "
+                  "value "
+                  "of each topic waits in any case." },
         { LINK, 0, "queue_bytes", INT, MEMBER(link, queue_bytes), RANGE(1024, 1073741824), .deflt = "1048576",
           .change = REPLACE, .help = "Memory that they take at most." },
 

@@ -28,6 +28,7 @@ static void gateway_on_timer(void *user, uint64_t now_us)
         gw_objects_flush(g);
         gw_pending_tick(g, now_us);
         gw_raw_tick(g, now_us);
+        gw_pay_tick(g, now_us);
 }
 
 int gateway_new(struct loop *loop, struct conf *conf, struct gateway **ret_gateway)
@@ -42,6 +43,8 @@ int gateway_new(struct loop *loop, struct conf *conf, struct gateway **ret_gatew
         g->timer_us = g->pending_due_us = CLOCK_NEVER_US;
         g->conf = conf_ref(conf);
         r = gw_state_new(conf, &g->buses, &g->points, &g->map);
+        if (r == 0)
+                r = gw_states_new(conf, g->buses, &g->states);
         if (r < 0)
                 return r;
         r = loop_add_timer(loop, gateway_on_timer, g, &g->timer);
@@ -57,6 +60,7 @@ static void gw_link_free(struct gw_link *l)
 {
         gw_filters_free(l);
         gw_sent_free(l);
+        free(l->owed);
         conf_unref(l->conf_ref);
         free(l);
 }
@@ -78,6 +82,7 @@ struct gateway *gateway_free(struct gateway *g)
         gw_state_free(g->conf, g->buses, g->points, g->map);
         g->timer = loop_timer_free(g->timer);
         conf_unref(g->conf);
+        free(g->states.list);
         free(g->object_text);
         free(g);
         return NULL;
@@ -125,8 +130,11 @@ int gateway_add_link(struct gateway *g, struct link *link, uint32_t index)
         if (!l)
                 return -ENOMEM;
         l->link = link;
+        l->pay_us = CLOCK_NEVER_US;
         link_set_conf(g, l, index);
-        r = gw_subscribe_all(g, l);
+        r = gw_owed_new(&g->states, &l->owed);
+        if (r == 0)
+                r = gw_subscribe_all(g, l);
         if (r < 0) {
                 gw_link_free(l);
                 return r;
@@ -170,7 +178,15 @@ void gateway_on_link_event(void *user, struct link *link, const struct link_even
         if (event->kind == LINK_ONLINE || event->kind == LINK_AWAY)
                 l->is_online = event->kind == LINK_ONLINE;
         switch (event->kind) {
-        case LINK_ONLINE: gw_publish_all_status(g, l); return;
+        case LINK_ONLINE:
+                gw_owe_all(g, l, !l->conf || l->conf->publish_on_connect);
+                gw_pay(g, l);
+                return;
+        case LINK_LOST:
+                gw_owe_all(g, l, true);
+                gw_pay(g, l);
+                return;
+        case LINK_ROOM: gw_pay(g, l); return;
         case LINK_MESSAGE: gw_on_message(g, l, event); return;
         case LINK_AWAY:
         case LINK_STOPPED: return;
@@ -247,5 +263,7 @@ void gateway_stop(struct gateway *g)
 {
         g->is_stopping = true;
         gw_objects_flush(g);
+        for (struct gw_link *l = g->links; l; l = l->next)
+                gw_owe_nothing(g, l);
         gw_publish_offline(g);
 }

@@ -58,6 +58,7 @@ struct gw_point {
         uint64_t due_us;   /* a publication that waits for its interval; CLOCK_NEVER_US: none */
         unsigned n_writes; /* handed to the bus and not answered */
         uint64_t hold_us;  /* samples of reads that began before are older than the last write */
+        size_t state;      /* its number */
         bool bad_said, retained_said, refused_said;
 };
 
@@ -65,7 +66,8 @@ struct gw_device {
         const struct conf_device *conf;
         struct gw_point *points;
         enum device_status status;
-        uint32_t send_interval_s; /* 0: off */
+        size_t state, object_state; /* numbers of its availability and of its object */
+        uint32_t send_interval_s;   /* 0: off */
         uint64_t send_due_us;
         uint64_t next_us; /* nothing of it is due before */
         const struct conf_point
@@ -78,11 +80,38 @@ struct gw_bus {
         const struct conf_bus *conf;
         struct gw_device *devices;
         struct mailbox *commands; /* borrowed; NULL: not there */
+        size_t state;             /* the number of its counters */
         bool port_known, port_open;
         char port_reason[96];
         bool stats_known;
         struct bus_stats stats;
 };
+
+enum gw_state_kind {
+        GW_STATE_STATUS,
+        GW_STATE_BUS,
+        GW_STATE_AVAILABILITY,
+        GW_STATE_POINT,
+        GW_STATE_OBJECT,
+};
+
+/* Something of which brokers keep the newest message, and which can be said again at any time. */
+struct gw_state {
+        enum gw_state_kind kind;
+        union {
+                struct gw_bus *bus;
+                struct gw_device *device;
+                struct gw_point *point;
+        };
+};
+
+/* All of a configuration, by their numbers; 0 stands for none. */
+struct gw_states {
+        struct gw_state *list; /* owned */
+        size_t n;
+};
+
+#define GW_STATE_OF_GATEWAY 1
 
 enum gw_target_kind {
         GW_TARGET_SET,
@@ -117,8 +146,12 @@ struct gw_link {
         char **filters;               /* given to the link, prefix included */
         size_t n_filters;
         struct gw_sent *sent;
-        bool takes_all;  /* its publish mask is "#" */
-        bool is_control; /* requests and their answers, nothing else */
+        uint64_t *owed;      /* bits by the numbers of states that it is still to be given */
+        uint64_t *owed_next; /* during a reload: room for the bits of the new configuration */
+        size_t owed_from;    /* no bit is set in the words before this one */
+        uint64_t pay_us;     /* when to go on with that; CLOCK_NEVER_US: an event of the link says so */
+        bool takes_all;      /* its publish mask is "#" */
+        bool is_control;     /* requests and their answers, nothing else */
         bool is_online;
         struct gw_link *next;
 };
@@ -186,6 +219,7 @@ struct gateway {
         struct gw_point **points; /* by id */
         struct gw_target *map;
         struct gw_past *pasts[GW_PASTS_MAX]; /* the last first; NULL: none */
+        struct gw_states states;
         struct gw_link *links;
         struct gw_pending *pending; /* by id */
         struct gw_raw *raws;
@@ -253,6 +287,7 @@ struct gw_publication {
         bool is_forced;          /* goes out even so */
         bool ignores_masks;      /* goes to every link, whatever its publish masks say */
         bool is_resent;          /* each connection brings it: nothing for the queue of a link that is away */
+        size_t state;            /* a link that has no room for it is given this one later; 0: none */
         const struct link *also; /* goes to this one, whatever its masks say; or NULL */
 };
 void gw_publish(struct gateway *g, const struct gw_publication *p, struct gw_link *only);
@@ -266,6 +301,24 @@ void gw_sent_free(struct gw_link *l);
 
 /* What stands before every topic there. */
 const char *gw_link_prefix(const struct gw_link *l);
+
+/* owed.c: the states that links are still to be given */
+MUST_CHECK int gw_states_new(const struct conf *conf, struct gw_bus *buses, struct gw_states *ret);
+MUST_CHECK int gw_owed_new(const struct gw_states *states, uint64_t **ret_owed);
+
+/* A reload: room for what links owe in numbers of other states, which then come into force, or do not. */
+MUST_CHECK int gw_owed_prepare(struct gateway *g, const struct gw_states *states);
+void gw_owed_renumber(struct gateway *g, const struct gw_states *states);
+void gw_owed_forget_next(struct gateway *g);
+
+void gw_owe(struct gateway *g, struct gw_link *l, size_t state);
+void gw_owe_all(struct gateway *g, struct gw_link *l, bool with_values);
+void gw_owe_nothing(struct gateway *g, struct gw_link *l);
+void gw_owed_clear(struct gw_link *l, size_t state);
+
+/* Publishes what the link has room for, at most a piece; the rest follows by itself. */
+void gw_pay(struct gateway *g, struct gw_link *l);
+void gw_pay_tick(struct gateway *g, uint64_t now_us);
 
 /* subscribe.c: gives a link the filters that it should have and takes back the others. */
 MUST_CHECK int gw_subscribe_all(struct gateway *g, struct gw_link *l);
@@ -306,7 +359,9 @@ void gw_on_stats(struct gateway *g, const struct bus_stats_mail *mail);
 
 /* Counters of one device and its blocks, on the topic <bus topic>/<device>. */
 void gw_on_report(struct gateway *g, const struct bus_report *report);
-void gw_publish_all_status(struct gateway *g, struct gw_link *only);
+
+/* A state as it is now, to a link that owes it. */
+void gw_publish_owed(struct gateway *g, const struct gw_state *state, struct gw_link *only);
 void gw_publish_offline(struct gateway *g);
 
 /* To a link that is left: offline, and no counters. */

@@ -258,10 +258,11 @@ static void links_follow(struct gateway *g)
 int gateway_reconfigure(struct gateway *g, struct conf *conf)
 {
         struct index index = { .things = { NULL } };
-        struct gw_target *map;
-        struct gw_point **points;
+        struct gw_states states = { .list = NULL };
+        struct gw_target *map = NULL;
+        struct gw_point **points = NULL;
+        struct gw_bus *buses = NULL;
         struct gw_past *past = NULL;
-        struct gw_bus *buses;
         int r;
 
         r = index_old(g, &index);
@@ -269,8 +270,14 @@ int gateway_reconfigure(struct gateway *g, struct conf *conf)
                 r = gw_past_new(g->conf, &past);
         if (r == 0)
                 r = gw_state_new(conf, &buses, &points, &map);
+        if (r == 0)
+                r = gw_states_new(conf, buses, &states);
+        if (r == 0)
+                r = gw_owed_prepare(g, &states);
         if (r != 0) {
                 free(past);
+                free(states.list);
+                gw_state_free(conf, buses, points, map);
                 index_done(&index);
                 return r;
         }
@@ -287,6 +294,7 @@ int gateway_reconfigure(struct gateway *g, struct conf *conf)
         g->map = map;
         gw_past_begin(g, past);
         gw_pending_follow(g, past);
+        gw_owed_renumber(g, &states);
         gw_wake_at(g, loop_now_us(g->loop));
         links_follow(g);
         return 0;

@@ -168,6 +168,19 @@ static bool route_goes_to(struct gw_link *l, const struct gw_publication *p, con
         return !(l->conf && l->conf->on_change && p->is_state) || !route_is_repeated(l, p) || p->is_forced;
 }
 
+/* What became of it: a full queue is counted by the link, which says it. */
+static void route_note(struct gateway *g, struct gw_link *l, const struct gw_publication *p, int r)
+{
+        if (r < 0)
+                route_forget(l, p->topic);
+        if (p->state == 0)
+                return;
+        if (r == -ENOBUFS || r == -ENOMEM)
+                gw_owe(g, l, p->state);
+        else
+                gw_owed_clear(l, p->state);
+}
+
 void gw_publish(struct gateway *g, const struct gw_publication *p, struct gw_link *only)
 {
         struct route_made made = { .n = 0 };
@@ -179,9 +192,7 @@ void gw_publish(struct gateway *g, const struct gw_publication *p, struct gw_lin
                 if ((only && l != only) || !route_goes_to(l, p, &form))
                         continue;
                 m = route_message(&made, p, &form);
-                /* A full queue is counted by the link, which says it. */
-                if (!m || link_publish(l->link, m) < 0)
-                        route_forget(l, p->topic);
+                route_note(g, l, p, m ? link_publish(l->link, m) : -ENOMEM);
         }
         while (made.n > 0)
                 message_unref(made.messages[--made.n]);

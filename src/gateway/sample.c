@@ -107,6 +107,7 @@ void gw_publish_point_to(struct gateway *g, struct gw_point *p, struct gw_link *
                            .qos = p->conf->qos,
                            .retain = p->conf->retain,
                            .is_state = true,
+                           .state = p->state,
                            .is_forced = only != NULL,
                    },
                    only);
@@ -147,6 +148,7 @@ void gw_publish_object_to(struct gateway *g, struct gw_device *d, struct gw_link
                            .qos = d->object_first->qos,
                            .retain = d->object_first->retain,
                            .is_state = true,
+                           .state = d->object_state,
                            .is_forced = only != NULL,
                    },
                    only);

@@ -24,12 +24,15 @@ int gateway_will_new(const struct conf *conf, struct message **ret_message)
                 ret_message);
 }
 
-/* A retained state that goes to a link with each connection. */
-static void publish_resent(struct gateway *g, const char *topic, const char *text, struct gw_link *only)
+static void publish_availability(struct gateway *g, const struct gw_device *d, struct gw_link *only)
 {
+        const char *text = d->status == DEVICE_ONLINE && !g->is_stopping ? STATUS_ONLINE : STATUS_OFFLINE;
+
+        if (d->status == DEVICE_UNKNOWN)
+                return;
         gw_publish(g,
                    &(struct gw_publication){
-                           .topic = topic,
+                           .topic = d->conf->availability_topic,
                            .payload = text,
                            .payload_bytes = strlen(text),
                            .qos = 1,
@@ -37,16 +40,9 @@ static void publish_resent(struct gateway *g, const char *topic, const char *tex
                            .is_state = true,
                            .is_forced = true,
                            .is_resent = true,
+                           .state = d->state,
                    },
                    only);
-}
-
-static void publish_availability(struct gateway *g, const struct gw_device *d, struct gw_link *only)
-{
-        if (d->status == DEVICE_UNKNOWN)
-                return;
-        publish_resent(g, d->conf->availability_topic,
-                       d->status == DEVICE_ONLINE && !g->is_stopping ? STATUS_ONLINE : STATUS_OFFLINE, only);
 }
 
 /* Goes where the will goes: to every link, whatever its masks say. Else "offline" would stay for ever. */
@@ -62,6 +58,7 @@ static void publish_status(struct gateway *g, const char *topic, const char *tex
                            .is_state = true,
                            .is_forced = true,
                            .ignores_masks = true,
+                           .state = GW_STATE_OF_GATEWAY,
                    },
                    only);
 }
@@ -85,9 +82,11 @@ static void publish_bus(struct gateway *g, const struct gw_bus *b, struct gw_lin
 {
         char text[GW_PAYLOAD_BYTES];
         struct buf out = BUF_ON(text);
-        struct gw_publication p = {
-                .topic = b->conf->topic, .retain = true, .is_state = true, .is_resent = true
-        };
+        struct gw_publication p = { .topic = b->conf->topic,
+                                    .retain = true,
+                                    .is_state = true,
+                                    .is_resent = true,
+                                    .state = b->state };
 
         if (!bus_is_published(b))
                 return;
@@ -142,29 +141,20 @@ void gw_on_report(struct gateway *g, const struct bus_report *report)
                            NULL);
 }
 
-/* Current values of one device to one link that has just come. */
-static void publish_values(struct gateway *g, struct gw_device *d, struct gw_link *only)
+void gw_publish_owed(struct gateway *g, const struct gw_state *state, struct gw_link *only)
 {
-        for (size_t i = 0; i < d->conf->n_points; i++) {
-                if (d->points[i].value.is_known && d->points[i].conf->payload != CONF_PAYLOAD_OBJECT)
-                        gw_publish_point_to(g, &d->points[i], only);
-        }
-        gw_publish_object_to(g, d, only);
-}
-
-void gw_publish_all_status(struct gateway *g, struct gw_link *only)
-{
-        bool with_values = !only || !only->conf || only->conf->publish_on_connect;
-
-        publish_status(g, g->conf->gateway.status_topic, g->is_stopping ? STATUS_OFFLINE : STATUS_ONLINE,
-                       only);
-        for (size_t b = 0; b < g->conf->n_buses; b++) {
-                publish_bus(g, &g->buses[b], only);
-                for (size_t d = 0; d < g->conf->buses[b].n_devices; d++) {
-                        publish_availability(g, &g->buses[b].devices[d], only);
-                        if (with_values)
-                                publish_values(g, &g->buses[b].devices[d], only);
-                }
+        switch (state->kind) {
+        case GW_STATE_STATUS:
+                publish_status(g, g->conf->gateway.status_topic,
+                               g->is_stopping ? STATUS_OFFLINE : STATUS_ONLINE, only);
+                return;
+        case GW_STATE_BUS: publish_bus(g, state->bus, only); return;
+        case GW_STATE_AVAILABILITY: publish_availability(g, state->device, only); return;
+        case GW_STATE_POINT:
+                if (state->point->value.is_known && state->point->conf->payload != CONF_PAYLOAD_OBJECT)
+                        gw_publish_point_to(g, state->point, only);
+                return;
+        case GW_STATE_OBJECT: gw_publish_object_to(g, state->device, only); return;
         }
 }
 

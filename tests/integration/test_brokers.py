@@ -80,3 +80,40 @@ def test_two_links(folder, start_broker, new_mqtt, start_sim, start_gateway):
     there.wait("site1/modbusgateway/temp", "-1.0")
     near.start()
     new_mqtt(near.port).wait("modbusgateway/temp", "-1.0")
+
+
+def test_more_points_than_the_queue_takes(folder, start_broker, new_mqtt, start_sim, start_gateway):
+    """Every topic is there after a start and after a restart of a broker that keeps nothing, with default queues."""
+    broker, device_port = start_broker(), harness.free_port()
+    devices = [harness.device(f"dev{unit}", unit, harness.registers(0, 100), "interval_ms = 500;")
+               for unit in range(1, 16)]
+    text = harness.conf(harness.bus(f"tcp://127.0.0.1:{device_port}", devices, ""), harness.link(broker.port))
+    expected = {f"mbgate/dev{unit}/r{a}": str(1000 * unit + a) for unit in range(1, 16) for a in range(100)}
+    expected.update({f"mbgate/dev{unit}/availability": "online" for unit in range(1, 16)})
+    expected["mbgate/status"] = "online"
+    sim = start_sim("--values", "unit-address", plan_of(folder, text))
+    sim.wait_ready()
+
+    def wait_for_all(mqtt):
+        def missing():
+            kept = {m.topic: m.text for m in mqtt.messages}
+            return {t: kept.get(t) for t, value in expected.items() if kept.get(t) != value}
+        try:
+            harness.wait_until(lambda: not missing(), "every state is there")
+        except AssertionError:
+            few = missing()
+            raise AssertionError(f"{len(few)} of {len(expected)} are missing: {list(few.items())[:10]}") from None
+
+    gateway = start_gateway(text)
+    wait_for_all(new_mqtt(broker.port))
+    broker.kill()
+    gateway.wait_line("link local: .*refused")
+    broker.start()
+    gateway.wait_line("link local: .*connected")
+    again = new_mqtt(broker.port)
+    wait_for_all(again)
+    assert not gateway.process.find_line("its queue is full")
+
+    # The newest is what stays.
+    sim.ask("set 15:holding:99 7")
+    again.wait("mbgate/dev15/r99", "7")

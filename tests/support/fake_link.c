@@ -17,7 +17,7 @@ static int op_publish(struct link *link, struct message *m)
 {
         struct fake_link *l = CONTAINER_OF(link, struct fake_link, link);
 
-        if (l->is_full)
+        if (l->is_full || l->is_stubborn || (l->capacity > 0 && l->n_published >= l->capacity))
                 return -ENOBUFS;
         if (l->is_blind)
                 return 0;
@@ -25,6 +25,13 @@ static int op_publish(struct link *link, struct message *m)
                 abort();
         l->published[l->n_published++] = message_ref(m);
         return 0;
+}
+
+static bool op_has_room(struct link *link)
+{
+        const struct fake_link *l = CONTAINER_OF(link, struct fake_link, link);
+
+        return !l->is_full && (l->capacity == 0 || l->n_published < l->capacity / 2);
 }
 
 static int op_subscribe(struct link *link, const char *filter, uint8_t qos)
@@ -79,6 +86,7 @@ struct fake_link *fake_link_new(const char *name, link_event_fn on_event, void *
         static const struct link_ops ops = {
                 .start = op_start,
                 .publish = op_publish,
+                .has_room = op_has_room,
                 .subscribe = op_subscribe,
                 .unsubscribe = op_unsubscribe,
                 .stop = op_stop,
@@ -112,6 +120,16 @@ void fake_link_online(struct fake_link *l)
 void fake_link_away(struct fake_link *l)
 {
         l->link.on_event(l->link.user, &l->link, &(struct link_event){ .kind = LINK_AWAY, .reason = "test" });
+}
+
+void fake_link_room(struct fake_link *l)
+{
+        l->link.on_event(l->link.user, &l->link, &(struct link_event){ .kind = LINK_ROOM });
+}
+
+void fake_link_lost(struct fake_link *l)
+{
+        l->link.on_event(l->link.user, &l->link, &(struct link_event){ .kind = LINK_LOST });
 }
 
 bool fake_link_receive(struct fake_link *l, const struct message_init *init, bool was_retained)

@@ -17,7 +17,9 @@ struct fake_link {
         unsigned n_subscribes, n_unsubscribes;
         uint8_t qos; /* of the last subscription */
         bool is_full;
-        bool is_blind; /* takes everything and keeps nothing */
+        size_t capacity;  /* 0: none; it says that it has room until half of that is taken */
+        bool is_stubborn; /* says that it has room, and takes nothing */
+        bool is_blind;    /* takes everything and keeps nothing */
 };
 
 struct fake_link *fake_link_new(const char *name, link_event_fn on_event, void *user);
@@ -27,6 +29,10 @@ struct fake_link *fake_link_free(struct fake_link *l);
 
 void fake_link_online(struct fake_link *l);
 void fake_link_away(struct fake_link *l);
+
+/* It has room again; and so that everything has to be sent again. */
+void fake_link_room(struct fake_link *l);
+void fake_link_lost(struct fake_link *l);
 
 /* A message comes, if one of the filters lets it through; whether it did. */
 bool fake_link_receive(struct fake_link *l, const struct message_init *init, bool was_retained);

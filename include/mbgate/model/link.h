@@ -21,6 +21,9 @@ enum link_event_kind {
         LINK_ONLINE,  /* connected and subscribed: commands flow */
         LINK_AWAY,    /* connection lost or refused; `reason` says why; it comes back by itself */
         LINK_MESSAGE, /* a message on a subscribed topic: `message` (borrowed; message_ref() to keep) */
+        LINK_ROOM,    /* there is room again after link_has_room() said no */
+        LINK_LOST,    /* the newest live message of a topic was given up for want of room, nobody knows which;
+                       * there is room again: whoever keeps states publishes them all */
         LINK_STOPPED, /* the answer to link_stop(): nothing follows */
 };
 
@@ -51,10 +54,19 @@ struct link_ops {
         int (*start)(struct link *l);
 
         /*
-         * Queues a message (takes a reference of its own). Never blocks. 0; −ENOBUFS: the queue is full, this
-         * or an older message was dropped and counted; −ESHUTDOWN: stopping.
+         * Queues a message (takes a reference of its own). Never blocks. 0; −ENOBUFS, −ENOMEM: no room now,
+         * it was dropped and counted; −EMSGSIZE, −EDQUOT: there never will be; −ESHUTDOWN: stopping.
+         *
+         * To make room for it the link may drop older messages: superseded live ones first. The newest live
+         * message of a topic stays, unless LINK_LOST says otherwise.
          */
         int (*publish)(struct link *l, struct message *m);
+
+        /*
+         * Whether a few messages more would make the queue drop nothing: who has many, and is in no hurry,
+         * asks before each. After a false, LINK_ROOM comes when there is room again. NULL: always.
+         */
+        bool (*has_room)(struct link *l);
 
         /* Adds a topic filter, in effect from now on, or from the next connect. 0, −ENOMEM, −EINVAL. */
         int (*subscribe)(struct link *l, const char *filter, uint8_t qos);
@@ -85,6 +97,11 @@ MUST_CHECK static inline int link_start(struct link *l)
 MUST_CHECK static inline int link_publish(struct link *l, struct message *m)
 {
         return l->ops->publish(l, m);
+}
+
+static inline bool link_has_room(struct link *l)
+{
+        return !l->ops->has_room || l->ops->has_room(l);
 }
 
 MUST_CHECK static inline int link_subscribe(struct link *l, const char *filter, uint8_t qos)

@@ -120,6 +120,8 @@ static void rig_on_event(void *user, struct link *link, const struct link_event 
                         .at_us = clock_monotonic_us(),
                 };
                 break;
+        case LINK_ROOM: l->n_room++; break;
+        case LINK_LOST: l->n_lost++; break;
         case LINK_STOPPED:
                 l->n_stopped++;
                 l->is_stopped = true;

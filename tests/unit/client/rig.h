@@ -20,7 +20,7 @@ struct rig_received {
 struct rig_link {
         struct link *link;
         bool is_online, is_stopped;
-        unsigned n_online, n_away, n_stopped;
+        unsigned n_online, n_away, n_stopped, n_room, n_lost;
         char reason[256]; /* of the last LINK_AWAY */
         struct rig_received *received;
         size_t n_received;

@@ -408,6 +408,169 @@ static void test_no_loss_persistent(void **state)
         relay_stop(&relay);
 }
 
+struct wanted {
+        unsigned *count, n;
+};
+
+static bool has_come(struct rig *r, void *arg)
+{
+        const struct wanted *w = arg;
+
+        (void)r;
+        return *w->count >= w->n;
+}
+
+/* Nothing lies between the threads. */
+static bool queue_is_taken(struct rig *r, void *arg)
+{
+        struct link_stats stats = rig_stats(r, 0);
+
+        (void)arg;
+        return stats.n_queued + stats.n_sent + stats.n_dropped == stats.n_published;
+}
+
+static bool queue_is_empty(struct rig *r, void *arg)
+{
+        return queue_is_taken(r, arg) && rig_stats(r, 0).n_queued == 0;
+}
+
+/* "state/3/345": so that not all have to be fetched at once. */
+static void publish_state(unsigned number, const char *text)
+{
+        CLEANUP(message_unrefp)
+        struct message *m = NULL;
+        char topic[32];
+        struct message_init init = {
+                .topic = topic, .payload = text, .qos = 1, .retain = true, .is_live = true
+        };
+
+        (void)snprintf(topic, sizeof(topic), "state/%u/%u", number / 100, number);
+        init.payload_bytes = strlen(text);
+        assert_int_equal(message_new(&init, &m), 0);
+        assert_int_equal(link_publish(rig.at[0].link, m), 0);
+}
+
+static void expect_states(unsigned hundred, const char *text)
+{
+        size_t first = rig.at[1].n_received;
+        char filter[32];
+
+        (void)snprintf(filter, sizeof(filter), "state/%u/+", hundred);
+        subscribe(1, filter, 1);
+        rig_wait_received(&rig, 1, first + 100);
+        for (size_t i = first; i < first + 100; i++)
+                assert_string_equal(payload(1, i), text);
+}
+
+/* What a topic stands at does not count: all of it arrives, whatever queue_messages says. */
+static void test_states_outlive_a_full_queue(void **state)
+{
+        (void)state;
+        open_broker(ANONYMOUS "max_queued_messages 0\n");
+        mosquitto_broker_stop(&broker);
+        rig_init(&rig, broker.port);
+        rig.links[0].queue_messages = 100;
+        rig_start(&rig, 0);
+        rig_wait_away(&rig, 0, "refused");
+        for (unsigned i = 0; i < 1500; i++) {
+                publish_state(i, "old");
+                publish_state(i, "new");
+        }
+        mosquitto_broker_start(&broker);
+        rig_wait_online(&rig, 0);
+        rig_wait(&rig, queue_is_empty, NULL);
+        assert_int_equal(rig_stats(&rig, 0).n_sent, 1600); /* a hundred of the old ones had room, too */
+        rig_start(&rig, 1);
+        rig_wait_online(&rig, 1);
+        for (unsigned i = 0; i < 15; i++)
+                expect_states(i, "new");
+        assert_int_equal(rig.at[0].n_lost, 0);
+        rig_done(&rig);
+}
+
+/* Who asks for room is told when there is some; who lost a state to the bound of bytes hears of that, too. */
+static void test_room(void **state)
+{
+        (void)state;
+        open_broker(ANONYMOUS);
+        mosquitto_broker_stop(&broker);
+        rig_init(&rig, broker.port);
+        rig.links[0].queue_messages = 100;
+        rig.links[0].queue_bytes = 1 << 16;
+        rig_start(&rig, 0);
+        rig_wait_away(&rig, 0, "refused");
+        assert_true(link_has_room(rig.at[0].link));
+        for (unsigned i = 0; i < 60; i++)
+                publish_state(i, "x");
+        assert_false(link_has_room(rig.at[0].link));
+        mosquitto_broker_start(&broker);
+        rig_wait(&rig, has_come, &(struct wanted){ &rig.at[0].n_room, 1 });
+        assert_true(link_has_room(rig.at[0].link));
+        assert_int_equal(rig.at[0].n_lost, 0);
+
+        mosquitto_broker_stop(&broker);
+        rig_wait_away(&rig, 0, "");
+        for (unsigned i = 0; i < 2000; i++) {
+                publish_state(i, "x");
+                if (i % 100 == 99)
+                        rig_wait(&rig, queue_is_taken, NULL);
+        }
+        mosquitto_broker_start(&broker);
+        rig_wait(&rig, has_come, &(struct wanted){ &rig.at[0].n_lost, 1 });
+        assert_true(link_has_room(rig.at[0].link));
+        rig_done(&rig);
+}
+
+/* Larger than the whole queue: no try will do. */
+static void test_never_fits(void **state)
+{
+        CLEANUP(message_unrefp)
+        struct message *m = NULL;
+        static char big[4000];
+        struct message_init init = {
+                .topic = "q", .payload = big, .payload_bytes = sizeof(big), .is_live = true
+        };
+
+        (void)state;
+        rig_init(&rig, test_free_port());
+        rig.links[0].queue_bytes = 2000;
+        rig_open(&rig, 0, NULL);
+        assert_int_equal(message_new(&init, &m), 0);
+        assert_int_equal(link_publish(rig.at[0].link, m), -EMSGSIZE);
+        rig_stop(&rig, 0, 1000);
+        rig_done(&rig);
+}
+
+/* A queue that fills and empties all the time says so once, and not each time. */
+static void test_full_queue_is_said_once(void **state)
+{
+        CLEANUP(message_unrefp)
+        struct message *m = NULL;
+        struct message_init init = { .topic = "q", .payload = "1", .payload_bytes = 1, .qos = 1 };
+        const char *at = rig.log;
+        unsigned n_lines = 0;
+
+        (void)state;
+        open_broker(ANONYMOUS);
+        rig_init(&rig, broker.port);
+        rig.links[0].queue_messages = 5;
+        rig_start(&rig, 0);
+        rig_wait_online(&rig, 0);
+        assert_int_equal(message_new(&init, &m), 0);
+        for (unsigned burst = 0; burst < 10; burst++) {
+                for (unsigned i = 0; i < 50; i++)
+                        (void)!link_publish(rig.at[0].link, m);
+                rig_wait(&rig, queue_is_empty, NULL);
+        }
+        assert_true(rig_stats(&rig, 0).n_dropped > 50);
+        while ((at = strstr(at, "its queue is "))) {
+                n_lines++;
+                at++;
+        }
+        assert_int_equal(n_lines, 1);
+        rig_done(&rig);
+}
+
 static void test_queue_full(void **state)
 {
         CLEANUP(message_unrefp)
@@ -947,6 +1110,10 @@ int main(int argc, char **argv)
                 T(test_no_loss),
                 T(test_no_loss_persistent),
                 T(test_queue_full),
+                T(test_states_outlive_a_full_queue),
+                T(test_room),
+                T(test_never_fits),
+                T(test_full_queue_is_said_once),
                 T(test_refused_v5),
                 T(test_refused_v311),
                 T(test_poison),

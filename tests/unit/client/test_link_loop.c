@@ -45,6 +45,8 @@ static void on_event(void *user, struct link *link, const struct link_event *eve
                 else
                         link_stop(link, clock_monotonic_us() + 2 * USEC_PER_SEC);
                 break;
+        case LINK_ROOM:
+        case LINK_LOST: break;
         case LINK_STOPPED:
                 s->n_stopped++;
                 s->link = link_free(link);

@@ -66,7 +66,7 @@ static void test_full_drops_superseded_first(void **state)
         struct spool *s = NULL;
 
         (void)state;
-        assert_int_equal(spool_new(4, 100000, &s), 0);
+        assert_int_equal(spool_new(2, 100000, &s), 0);
         push(s, "event", "e1", false);
         push(s, "temp", "t1", true);
         push(s, "hum", "h1", true);
@@ -138,32 +138,87 @@ static void test_push_front(void **state)
         assert_int_equal(spool_push_front(s, b), 0);
         assert_int_equal(spool_push_front(s, a), 0);
         assert_int_equal(spool_n_messages(s), 5);
-        /* The next trims: the live value "1" has been superseded by "3", then the oldest go. */
-        assert_int_equal(push(s, "z", "6", false), 3);
+        /* The next trims: the live value "1" has been superseded by "3", then the oldest go; "3" is what its
+         * topic stands at. */
+        assert_int_equal(push(s, "z", "6", false), 2);
+        expect(s, "3");
         expect(s, "4");
         expect(s, "5");
         expect(s, "6");
+}
+
+static void test_newest_live_stays(void **state)
+{
+        CLEANUP(spool_freep)
+        struct spool *s = NULL;
+
+        (void)state;
+        assert_int_equal(spool_new(2, 100000, &s), 0);
+        for (unsigned i = 0; i < 10; i++) {
+                char topic[2] = { (char)('a' + i), '\0' };
+
+                assert_int_equal(push(s, topic, topic, true), 0);
+        }
+        push(s, "event", "e1", false);
+        push(s, "event", "e2", false);
+        assert_int_equal(push(s, "event", "e3", false), 1); /* e1 */
+        assert_int_equal(push(s, "a", "new", true), 1);     /* the old a */
+        assert_false(spool_take_lost(s));
+        for (char topic[] = "b"; topic[0] <= 'j'; topic[0]++)
+                expect(s, topic);
+        expect(s, "e2");
+        expect(s, "e3");
+        expect(s, "new");
+        assert_null(spool_pop(s));
+}
+
+/* Events go before states; a state that goes all the same is told of. */
+static void test_bytes_take_states_last(void **state)
+{
+        CLEANUP(spool_freep)
+        struct spool *s = NULL;
+        CLEANUP(message_unrefp)
+        struct message *m = make("a", "1", true);
+
+        (void)state;
+        assert_int_equal(spool_new(100, 3 * spool_message_bytes(m), &s), 0);
+        push(s, "a", "1", true);
+        push(s, "e", "2", false);
+        push(s, "b", "3", true);
+        assert_int_equal(push(s, "c", "4", true), 1); /* 2 */
+        assert_false(spool_take_lost(s));
+        assert_int_equal(push(s, "d", "5", true), 1); /* 1 */
+        assert_true(spool_take_lost(s));
+        assert_false(spool_take_lost(s));
+        expect(s, "3");
+        expect(s, "4");
+        expect(s, "5");
 }
 
 /* Against a plain model: order is kept, counts and bytes are right, what is dropped is what should be. */
 static void test_random(void **state)
 {
         struct random r = { .state = 7 };
+        int newest[40];
         CLEANUP(spool_freep)
         struct spool *s = NULL;
         size_t n_in = 0, n_out = 0, n_lost = 0;
         int last = -1;
 
         (void)state;
+        memset(newest, 0xff, sizeof(newest));
         assert_int_equal(spool_new(50, 100000, &s), 0);
         for (int i = 0; i < 20000; i++) {
                 char topic[16], payload[16];
+                unsigned t = (unsigned)random_below(&r, 40);
+                bool is_live = random_below(&r, 2);
 
-                (void)snprintf(topic, sizeof(topic), "t%d", (int)random_below(&r, 40));
+                (void)snprintf(topic, sizeof(topic), "t%u", t);
                 (void)snprintf(payload, sizeof(payload), "%d", i);
-                n_lost += push(s, topic, payload, random_below(&r, 2));
+                n_lost += push(s, topic, payload, is_live);
+                newest[t] = is_live ? i : -1;
                 n_in++;
-                assert_true(spool_n_messages(s) <= 50);
+                assert_true(spool_n_messages(s) <= 50 + 40);
                 while (random_below(&r, 5) < 2) {
                         CLEANUP(message_unrefp)
                         struct message *m = spool_pop(s);
@@ -173,6 +228,11 @@ static void test_random(void **state)
                         assert_true(atoi(m->payload) > last);
                         last = atoi(m->payload);
                         n_out++;
+                        /* The newest live ones before it have all come out. */
+                        for (t = 0; t < 40; t++) {
+                                assert_true(newest[t] < 0 || newest[t] >= last);
+                                newest[t] = newest[t] == last ? -1 : newest[t];
+                        }
                 }
         }
         assert_int_equal(n_in, n_out + n_lost + spool_n_messages(s));
@@ -186,6 +246,8 @@ int main(void)
                 cmocka_unit_test(test_events_of_a_topic_do_not_supersede),
                 cmocka_unit_test(test_bytes),
                 cmocka_unit_test(test_push_front),
+                cmocka_unit_test(test_newest_live_stays),
+                cmocka_unit_test(test_bytes_take_states_last),
                 cmocka_unit_test(test_random),
         };
 
