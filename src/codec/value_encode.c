@@ -284,3 +284,38 @@ int value_encode(const struct value_format *f, const struct value *v, uint16_t *
         value_split(f, mask, ret_mask);
         return 0;
 }
+
+/* What a raw number means, sentinel or not. */
+static bool value_of_raw(const struct value_format *f, uint64_t raw, struct value *ret)
+{
+        struct value_format plain = *f;
+        uint16_t regs[4];
+
+        plain.n_invalid = 0;
+        value_split(f, f->has_bits ? raw << f->bit_lo : raw, regs);
+        return value_decode(&plain, regs, NULL, ret) == 0;
+}
+
+bool value_limits(const struct value_format *f, struct value *ret_min, struct value *ret_max)
+{
+        unsigned width = value_width(f);
+        uint64_t lowest = 0, highest = value_ones(width);
+        struct value low, high;
+
+        switch (value_class_of(f)) {
+        case VALUE_CLASS_SIGNED:
+                lowest = UINT64_C(1) << (width - 1);
+                highest = lowest - 1;
+                break;
+        case VALUE_CLASS_BCD: highest = UINT64_C(0x9999999999999999) & value_ones(width); break;
+        case VALUE_CLASS_UNSIGNED: break;
+        case VALUE_CLASS_FLOAT:
+        case VALUE_CLASS_BOOL:
+        case VALUE_CLASS_STRING: return false;
+        }
+        if (!value_of_raw(f, lowest, &low) || !value_of_raw(f, highest, &high))
+                return false;
+        *ret_min = f->scale < 0 ? high : low;
+        *ret_max = f->scale < 0 ? low : high;
+        return true;
+}

@@ -17,23 +17,25 @@
 
 #define SEND_INTERVAL_MAX_S 86400
 
-/* Topics of no point: a warning at most this often, the others at debug. */
-#define UNKNOWN_WARNING_US (60 * USEC_PER_SEC)
-
-/* Refused, nothing was written. First a warning, repeats at debug until a command succeeds. */
-static void refuse(struct gateway *g, struct gw_request *q, const char *error)
+/* Refused, nothing was written. `quiet` keeps the log from being flooded. */
+static void refuse_within(struct gateway *g, struct gw_request *q, struct gw_quiet *quiet, const char *error)
 {
         const struct conf_point *p = q->point->conf;
         struct log_fields fields = { .bus = p->device->bus->name,
                                      .device = p->device->name,
                                      .point = p->name };
-        enum log_level level = q->point->refused_said ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING;
+        char more[GW_QUIET_BYTES];
+        enum log_level level = gw_quiet_level(quiet, loop_now_us(g->loop), more);
 
-        q->point->refused_said = true;
-        log_at(level, &fields, "device %s: %s: command refused: %s", p->device->name, p->name, error);
+        log_at(level, &fields, "device %s: %s: command refused: %s%s", p->device->name, p->name, error, more);
         gw_answer(g, q->from, q->message, p->result_topic, p->qos,
                   &(struct gw_json_result){
                           .value_json = q->value_json, .error = error, .id_json = q->id_json });
+}
+
+static void refuse(struct gateway *g, struct gw_request *q, const char *error)
+{
+        refuse_within(g, q, &q->point->refused, error);
 }
 
 /* What was asked for as a JSON string; NULL when it is too long to be repeated in an answer. */
@@ -60,8 +62,10 @@ static int request_read_value(struct gw_request *q, struct value *ret, char **re
         if (gw_json_is_object(text, n)) {
                 int r = gw_json_parse_command(text, n, &json);
 
-                if (r < 0)
+                if (r < 0) {
+                        q->json_error = json.error;
                         return r;
+                }
                 *ret_text = TAKE(json.value);
                 q->id_json = TAKE(json.id);
                 text = *ret_text;
@@ -94,14 +98,40 @@ static void request_note_number(struct gw_request *q, const struct value *asked,
         q->value_json = b.overflowed ? NULL : strdup(b.data);
 }
 
+/* One end of what is allowed: the setting, or what the registers can hold where that is narrower. */
+static void error_append_end(const struct value_format *f, bool is_set, double setting,
+                             const struct value *limit, bool is_max, struct buf *b)
+{
+        struct value_format plain = *f;
+        double held = limit ? value_as_double(limit) : 0;
+
+        plain.n_labels = 0;
+        if (limit && (!is_set || (is_max ? held < setting : held > setting)))
+                value_print(&plain, limit, b);
+        else
+                buf_printf(b, "%.12g", setting);
+}
+
 static void error_append_range(const struct value_format *f, struct buf *b)
 {
-        if (f->has_min && f->has_max)
-                buf_printf(b, ": %.12g to %.12g is allowed", f->min, f->max);
-        else if (f->has_min)
-                buf_printf(b, ": %.12g or more is allowed", f->min);
-        else if (f->has_max)
-                buf_printf(b, ": %.12g or less is allowed", f->max);
+        struct value low, high;
+        bool is_limited = value_limits(f, &low, &high);
+        bool has_min = f->has_min || is_limited, has_max = f->has_max || is_limited;
+
+        if (f->type == VALUE_TYPE_BOOL)
+                buf_append(b, ": on or off is wanted");
+        if (f->type == VALUE_TYPE_BOOL || !(has_min || has_max))
+                return;
+        buf_append(b, ": ");
+        if (has_min)
+                error_append_end(f, f->has_min, f->min, is_limited ? &low : NULL, false, b);
+        if (has_min && has_max)
+                buf_append(b, " to ");
+        if (has_max)
+                error_append_end(f, f->has_max, f->max, is_limited ? &high : NULL, true, b);
+        buf_append(b, has_min && has_max ? " is allowed"
+                      : has_min          ? " or more is allowed"
+                                         : " or less is allowed");
 }
 
 static const char *request_error(struct gw_request *q, int r)
@@ -110,9 +140,9 @@ static const char *request_error(struct gw_request *q, int r)
         struct buf b = BUF_ON(q->error_text);
 
         if (r == -EINVAL)
-                return "unreadable: JSON must be an object with \"value\"";
+                buf_printf(&b, "unreadable: %s", q->json_error);
         if (r < 0)
-                return strerror(-r);
+                return r == -EINVAL ? b.data : strerror(-r);
         buf_append(&b, value_error_text((enum value_error)r));
         if (r == VALUE_E_RANGE)
                 error_append_range(f, &b);
@@ -143,10 +173,11 @@ static void request_hand_over(struct gateway *g, struct gw_request *q, enum gw_t
         if (r == 0)
                 return;
         mail_free(&command->mail);
-        refuse(g, q,
-               r == -ENOBUFS  ? "too many commands wait for this bus: try again later"
-               : r == -ENOMEM ? "out of memory"
-                              : bus_outcome_text(BUS_RESULT_STOPPED));
+        /* The bus's trouble, whatever its points. */
+        refuse_within(g, q, &g->buses[q->point->conf->device->bus->id].refused,
+                      r == -ENOBUFS  ? "too many commands wait for this bus: try again later"
+                      : r == -ENOMEM ? "out of memory"
+                                     : bus_outcome_text(BUS_RESULT_STOPPED));
 }
 
 /*
@@ -340,17 +371,33 @@ static struct gw_target *target_of(struct gateway *g, const struct gw_link *l, c
         return t;
 }
 
+/* Whether a topic of no point is worth a warning: not within a minute of its last, and not too many of them.
+ */
+static bool unknown_is_news(struct gateway *g, const struct message *m, uint64_t now_us)
+{
+        uint32_t hash = text_hash(m->topic, m->topic_bytes);
+        struct gw_unknown *oldest = g->unknown;
+
+        for (struct gw_unknown *u = g->unknown; u < g->unknown + GW_UNKNOWN_MAX; u++) {
+                if (u->until_us > now_us && u->hash == hash)
+                        return false;
+                if (u->until_us < oldest->until_us)
+                        oldest = u;
+        }
+        if (oldest->until_us > now_us)
+                return false;
+        *oldest = (struct gw_unknown){ .hash = hash, .until_us = now_us + GW_QUIET_US };
+        return true;
+}
+
 /* Nobody can write to what is not there; whoever tries must be able to find out. */
 static void on_unknown(struct gateway *g, struct gw_link *l, const struct link_event *event)
 {
         static const struct gw_json_result result = { .error = "no such point" };
         const struct message *m = event->message;
-        uint64_t now_us = loop_now_us(g->loop);
-        bool is_loud = g->unknown_said_us == 0 || now_us >= g->unknown_said_us + UNKNOWN_WARNING_US;
+        bool is_loud = unknown_is_news(g, m, loop_now_us(g->loop));
         struct log_fields fields = { .link = l->link->name };
 
-        if (is_loud)
-                g->unknown_said_us = now_us + 1;
         log_at(is_loud ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, &fields,
                "link %s: no point takes commands at \"%.200s\"", l->link->name, m->topic);
         if (m->response_topic && !event->was_retained)

@@ -13,9 +13,10 @@ struct gw_request {
         struct gw_link *from;
         struct message *message;
         struct gw_point *point;
-        char *value_json;    /* what was asked for, as JSON; owned; NULL: cannot be repeated */
-        char *id_json;       /* owned */
-        uint64_t dedupe_key; /* 0: without an id */
+        char *value_json;       /* what was asked for, as JSON; owned; NULL: cannot be repeated */
+        char *id_json;          /* owned */
+        uint64_t dedupe_key;    /* 0: without an id */
+        const char *json_error; /* what is wrong with it, when it is no JSON command */
         char error_text[GW_ERROR_BYTES];
 };
 

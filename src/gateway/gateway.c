@@ -16,6 +16,20 @@ void gw_wake_at(struct gateway *g, uint64_t at_us)
         loop_timer_set(g->timer, at_us);
 }
 
+enum log_level gw_quiet_level(struct gw_quiet *q, uint64_t now_us, char ret_more[GW_QUIET_BYTES])
+{
+        struct buf more = buf_on(ret_more, GW_QUIET_BYTES);
+
+        if (now_us < q->until_us) {
+                q->n_unsaid++;
+                return LOG_LEVEL_DEBUG;
+        }
+        if (q->n_unsaid > 0)
+                buf_printf(&more, " (%u more since the last line)", q->n_unsaid);
+        *q = (struct gw_quiet){ .until_us = now_us + GW_QUIET_US };
+        return LOG_LEVEL_WARNING;
+}
+
 static void gateway_on_timer(void *user, uint64_t now_us)
 {
         struct gateway *g = user;

@@ -34,6 +34,23 @@ NO_ANALYZER_LEAKS
 
 #define GW_WALL_UNKNOWN INT64_MIN
 
+/* A line of the log that is said at once, and then once a minute at most, with how many there were. */
+#define GW_QUIET_US    (60 * USEC_PER_SEC)
+#define GW_QUIET_BYTES 64
+
+struct gw_quiet {
+        uint64_t until_us;
+        unsigned n_unsaid;
+};
+
+/* Topics of no point that have been said, each for a minute; more at a time are for debug. */
+#define GW_UNKNOWN_MAX 16
+
+struct gw_unknown {
+        uint32_t hash;
+        uint64_t until_us;
+};
+
 struct gw_device;
 
 /* The newest sample of a point, as text. */
@@ -59,7 +76,8 @@ struct gw_point {
         unsigned n_writes; /* handed to the bus and not answered */
         uint64_t hold_us;  /* samples of reads that began before are older than the last write */
         size_t state;      /* its number */
-        bool bad_said, retained_said, refused_said;
+        bool bad_said, retained_said;
+        struct gw_quiet refused; /* commands that were, or failed */
 };
 
 struct gw_device {
@@ -81,6 +99,7 @@ struct gw_bus {
         struct gw_device *devices;
         struct mailbox *commands; /* borrowed; NULL: not there */
         size_t state;             /* the number of its counters */
+        struct gw_quiet refused;  /* commands that it could not take */
         bool port_known, port_open;
         char port_reason[96];
         bool stats_known;
@@ -231,12 +250,15 @@ struct gateway {
         struct gw_wall wall;
         struct gw_dedupe dedupe;
         uint64_t next_command_id;
-        uint64_t unknown_said_us; /* the last warning about a topic of no point; 0: none */
+        struct gw_unknown unknown[GW_UNKNOWN_MAX];
         bool is_stopping;
 };
 
 /* gateway.c */
 void gw_wake_at(struct gateway *g, uint64_t at_us);
+
+/* The level at which to say it now, and what to add to a warning, or "". */
+enum log_level gw_quiet_level(struct gw_quiet *q, uint64_t now_us, char ret_more[GW_QUIET_BYTES]);
 
 /* map.c: buses, devices, points and the map of a configuration. */
 MUST_CHECK int gw_state_new(struct conf *conf, struct gw_bus **ret_buses, struct gw_point ***ret_points,
@@ -334,8 +356,11 @@ void gw_on_control_message(struct gateway *g, struct gw_link *l, const struct li
 
 /* result.c */
 void gw_on_result(struct gateway *g, const struct bus_result *result);
-void gw_on_demanded_sample(struct gateway *g, struct gw_point *p);
+
+/* Answers those whose /get it was, with a value that the point itself may not have taken. */
+void gw_on_demanded_sample(struct gateway *g, const struct gw_point *p, const struct gw_value *v);
 void gw_pending_drop_bus(struct gateway *g, const struct mailbox *box);
+
 /* After a reload: where their points are now. */
 void gw_pending_follow(struct gateway *g, const struct gw_past *past);
 void gw_pending_drop_link(struct gateway *g, const struct link *link);

@@ -64,6 +64,20 @@ bool gw_json_is_object(const char *text, size_t n)
         return i < n && text[i] == '{';
 }
 
+/* Why a payload is no command, and what would be one. */
+static const char *json_command_error(const json_t *value, const json_error_t *error)
+{
+        if (!value && json_error_code(error) == json_error_numeric_overflow)
+                return "JSON numbers have 64 bits signed: send a larger one as a string, {\"value\":\"…\"}";
+        if (json_is_null(value))
+                return "\"value\" is null: a number, true, false or a string is wanted";
+        if (json_is_array(value))
+                return "\"value\" is an array: a number, true, false or a string is wanted";
+        if (json_is_object(value))
+                return "\"value\" is an object: a number, true, false or a string is wanted";
+        return "JSON must be an object with \"value\"";
+}
+
 /* The text that a plain command would have had; NULL for what cannot be a value, or without memory. */
 static char *json_command_text(const json_t *value)
 {
@@ -87,15 +101,21 @@ static char *json_command_text(const json_t *value)
 int gw_json_parse_command(const char *text, size_t n, struct gw_json_command *ret)
 {
         CLEANUP(json_free)
-        json_t *j = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
-        const json_t *value = json_object_get(j, "value"), *id = json_object_get(j, "id");
+        json_t *j = NULL;
+        const json_t *value, *id;
         struct gw_json_command c = { .value = NULL };
+        json_error_t error;
 
-        if (!value)
+        j = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+        value = json_object_get(j, "value");
+        id = json_object_get(j, "id");
+        if (!value || json_is_null(value) || json_is_array(value) || json_is_object(value)) {
+                ret->error = json_command_error(value, &error);
                 return -EINVAL;
+        }
         c.value = json_command_text(value);
         if (!c.value)
-                return -EINVAL;
+                return -ENOMEM;
         if (id)
                 c.id = json_dumps(id, JSON_ENCODE_ANY | JSON_COMPACT);
         *ret = c;

@@ -15,14 +15,15 @@ void gw_json_string(const char *text, struct buf *out);
 
 /* A command {"value": …, "id": …}. Texts are owned by the caller of gw_json_command_done(). */
 struct gw_json_command {
-        char *value; /* the value as a command's plain text: number, true/false, or the string itself */
-        char *id;    /* "id" as JSON, or NULL */
+        char *value;       /* the value as a command's plain text: number, true/false, or the string itself */
+        char *id;          /* "id" as JSON, or NULL */
+        const char *error; /* what is wrong, after −EINVAL; not owned */
 };
 
 /* Whether a payload is meant to be JSON: it starts with '{'. */
 bool gw_json_is_object(const char *text, size_t n);
 
-/* 0; −EINVAL: no JSON object with a usable "value"; −ENOMEM. */
+/* 0; −EINVAL with ret->error: no JSON object with a usable "value"; −ENOMEM. */
 MUST_CHECK int gw_json_parse_command(const char *text, size_t n, struct gw_json_command *ret);
 void gw_json_command_done(struct gw_json_command *c);
 

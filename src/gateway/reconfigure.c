@@ -137,7 +137,7 @@ static bool point_looks_the_same(const struct conf_point *a, const struct conf_p
 static void point_inherit(struct gw_point *p, struct gw_point *old)
 {
         p->retained_said = old->retained_said;
-        p->refused_said = old->refused_said;
+        p->refused = old->refused;
         if (!point_looks_the_same(p->conf, old->conf))
                 return;
         p->value = old->value;

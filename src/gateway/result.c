@@ -159,20 +159,22 @@ static struct gw_point *point_of(const struct gateway *g, const struct gw_pendin
         return w->point == GW_GONE ? NULL : g->points[w->point];
 }
 
-static void log_failure(const struct conf_point *p, struct gw_point *point, const struct bus_result *result,
-                        const char *error)
+/* `point` is NULL when a reload took it away: then each failure is said. */
+static void log_failure(struct gateway *g, const struct conf_point *p, struct gw_point *point,
+                        const struct bus_result *result, const char *error)
 {
         struct log_fields fields = { .bus = p->device->bus->name,
                                      .device = p->device->name,
                                      .point = p->name,
                                      .exception = result->exception };
+        struct gw_quiet gone = { .until_us = 0 };
+        char more[GW_QUIET_BYTES];
+        enum log_level level;
 
         if (result->outcome == BUS_RESULT_REPLACED)
                 return; /* as configured */
-        log_at(point && point->refused_said ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, &fields,
-               "device %s: %s: command failed: %s", p->device->name, p->name, error);
-        if (point)
-                point->refused_said = true;
+        level = gw_quiet_level(point ? &point->refused : &gone, loop_now_us(g->loop), more);
+        log_at(level, &fields, "device %s: %s: command failed: %s%s", p->device->name, p->name, error, more);
 }
 
 static const char *result_error(const struct bus_result *result, char text[GW_ERROR_BYTES])
@@ -250,9 +252,7 @@ static void pending_finish(struct gateway *g, struct gw_pending *w, const struct
         if (p && w->kind == GW_TARGET_SET)
                 point_was_written(p, result);
         if (error)
-                log_failure(w->asked, p, result, error);
-        else if (p)
-                p->refused_said = false;
+                log_failure(g, w->asked, p, result, error);
         if (p && w->kind == GW_TARGET_GET && !error && w->request->response_topic) {
                 w->is_answered = true; /* its sample is on the way */
                 return;
@@ -276,13 +276,13 @@ void gw_on_result(struct gateway *g, const struct bus_result *result)
                 pending_finish(g, w, result);
 }
 
-void gw_on_demanded_sample(struct gateway *g, struct gw_point *p)
+void gw_on_demanded_sample(struct gateway *g, const struct gw_point *p, const struct gw_value *v)
 {
         struct gw_pending *w, *next;
 
         HASH_ITER (hh, g->pending, w, next) {
                 if (w->is_answered && w->point == p->conf->id)
-                        pending_respond_value(g, w, &p->value);
+                        pending_respond_value(g, w, v);
         }
 }
 

@@ -34,12 +34,11 @@ static bool value_set_text(struct gw_value *v, const struct buf *text)
         return true;
 }
 
-static void value_take(struct gateway *g, struct gw_point *p, const struct sample *s,
-                       const struct bus_samples *from)
+static void value_take(struct gateway *g, const struct gw_point *p, struct gw_value *v,
+                       const struct sample *s, const struct bus_samples *from)
 {
         char text[GW_PAYLOAD_BYTES];
         struct buf b = BUF_ON(text);
-        struct gw_value *v = &p->value;
 
         v->quality = s->quality;
         if (p->conf->payload == CONF_PAYLOAD_JSON) /* nobody else shows it */
@@ -217,6 +216,18 @@ static bool point_is_older_than_write(const struct gw_point *p, uint64_t began_u
         return p->n_writes > 0 || began_us < p->hold_us;
 }
 
+/* Whoever asked by /get gets what the device said then; it is not published, since a write has made it old.
+ */
+static void answer_only(struct gateway *g, const struct gw_point *p, const struct sample *s,
+                        const struct bus_samples *from)
+{
+        struct gw_value v = { .text = NULL };
+
+        value_take(g, p, &v, s, from);
+        gw_on_demanded_sample(g, p, &v);
+        free(v.text);
+}
+
 void gw_on_samples(struct gateway *g, const struct bus_samples *samples)
 {
         uint64_t now_us = loop_now_us(g->loop);
@@ -228,13 +239,16 @@ void gw_on_samples(struct gateway *g, const struct bus_samples *samples)
                 if (!p)
                         continue;
                 gw_set_device_status(g, p->device, DEVICE_ONLINE);
-                if (point_is_older_than_write(p, samples->began_us))
+                if (point_is_older_than_write(p, samples->began_us)) {
+                        if (samples->on_demand)
+                                answer_only(g, p, s, samples);
                         continue;
-                value_take(g, p, s, samples);
+                }
+                value_take(g, p, &p->value, s, samples);
                 point_say_quality(p);
                 point_judge(g, p, now_us, samples->on_demand);
                 if (samples->on_demand)
-                        gw_on_demanded_sample(g, p);
+                        gw_on_demanded_sample(g, p, &p->value);
         }
 }
 

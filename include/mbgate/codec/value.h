@@ -139,6 +139,12 @@ bool value_is_between_steps(const struct value_format *f, const struct value *v,
                             double *ret_above);
 
 /*
+ * The lowest and the highest value that the registers can hold, with scale and offset; sentinels, min and max
+ * do not matter. False, outputs untouched: floating point, truth values and strings.
+ */
+bool value_limits(const struct value_format *f, struct value *ret_min, struct value *ret_max);
+
+/*
  * The plain text of a value: label if the map has one, `true`/`false` for bool, else a number with
  * f->decimals digits and never an exponent; halves are rounded away from zero as they read in decimal (0.15
  * becomes 0.2), and zero has no sign. VALUE_NONE has no text. An overflow shows in the buffer; 330 bytes hold

@@ -162,8 +162,15 @@ static void unreadable_commands_are_refused(void **state)
                 "1023.5.5", "[5]", "null", "\xff\xfe", "{\"value\":\"x\"}",
                 "5\xc2",
         };
-        static const char *const bad_json[] = { "{", "{}", "{\"val\":5}", "{\"value\":[1]}",
-                                                "{\"value\":null}" };
+        static const char *const bad_json[] = { "{", "{}", "{\"val\":5}" };
+        static const char *const no_value[][2] = {
+                { "{\"value\":null}",
+                  "unreadable: \\\"value\\\" is null: a number, true, false or a string" },
+                { "{\"value\":[1]}", "unreadable: \\\"value\\\" is an array: " },
+                { "{\"value\":{}}", "unreadable: \\\"value\\\" is an object: " },
+                { "{\"value\":18446744073709551615}",
+                  "unreadable: JSON numbers have 64 bits signed: send a larger one as a string" },
+        };
         struct rig *r = rig_new_points(LED);
 
         (void)state;
@@ -174,6 +181,10 @@ static void unreadable_commands_are_refused(void **state)
         for (size_t i = 0; i < ARRAY_SIZE(bad_json); i++) {
                 rig_command(r, "gw/dev/led/set", bad_json[i]);
                 expect_refused(r, "led", "unreadable: JSON must be an object with \\\"value\\\"");
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(no_value); i++) {
+                rig_command(r, "gw/dev/led/set", no_value[i][0]);
+                expect_refused(r, "led", no_value[i][1]);
         }
         assert_true(fake_link_receive(
                 r->links[0],
@@ -194,8 +205,42 @@ static void out_of_range_is_refused(void **state)
         rig_command(r, "gw/dev/led/set", "{\"value\":-1}");
         expect_refused(r, "led", "out of range");
         rig_command(r, "gw/dev/level/set", "3276.8");
-        expect_refused(r, "level", "out of range");
+        expect_refused(r, "level", "out of range: -3276.8 to 3276.7 is allowed");
         rig_free(r);
+}
+
+/* The limits are those of the registers where no setting is narrower. */
+static void out_of_range_names_the_limits(void **state)
+{
+        static const struct {
+                const char *point, *payload, *error;
+        } cases[] = {
+                { "type = \"uint16\"; scale = 0.1; offset = -40.0;", "-41", ": -40.0 to 6513.5 is allowed" },
+                { "type = \"uint16\"; scale = -1;", "1", ": -65535 to 0 is allowed" },
+                { "type = \"int64\";", "1e19", ": -9223372036854775808 to 9223372036854775807 is allowed" },
+                { "type = \"uint64\";", "-1", ": 0 to 18446744073709551615 is allowed" },
+                { "type = \"bcd16\"; min = 5;", "10000", ": 5 to 9999 is allowed" },
+                { "type = \"uint16\"; bits = [ 4, 6 ];", "8", ": 0 to 7 is allowed" },
+                { "type = \"int16\"; max = 10;", "11", ": -32768 to 10 is allowed" },
+                { "type = \"int16\"; invalid = [ -32768 ];", "40000", ": -32768 to 32767 is allowed" },
+                { "type = \"float32\"; max = 10;", "11", ": 10 or less is allowed" },
+                { "type = \"float32\";", "1e39", "" },
+                { "type = \"bool\";", "2", ": on or off is wanted" },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                char points[256], error[256];
+                struct rig *r;
+
+                (void)snprintf(points, sizeof(points), "{ name = \"x\"; holding = 0; write = true; %s }",
+                               cases[i].point);
+                (void)snprintf(error, sizeof(error), "out of range%s\"", cases[i].error);
+                r = rig_new_points(points);
+                rig_command(r, "gw/dev/x/set", cases[i].payload);
+                expect_refused(r, "x", error);
+                rig_free(r);
+        }
 }
 
 static void oversize_is_refused(void **state)
@@ -243,14 +288,34 @@ static void unknown_point_is_logged_and_answered_to_who_waits(void **state)
                                                               .payload_bytes = 1,
                                                               .response_topic = "me/answers" },
                                       false));
+        assert_int_equal(r->n_warnings, 2); /* another topic is another mistake */
         rig_expect(r, 0,
                    "me/answers {\"ok\":false,\"value\":null,\"error\":\"no such point\"," NO_EXCEPTION "0.0}",
                    NULL);
         /* Somebody else's mistake, much later, is worth a line. */
         fake_loop_advance(r->loop, 61 * USEC_PER_SEC);
-        rig_command(r, "gw/other/led/set", "5");
-        assert_int_equal(r->n_warnings, 2);
+        rig_command(r, "gw/dev/nosuch/set", "5");
+        assert_int_equal(r->n_warnings, 3);
         assert_null(rig_take(r, 0));
+        rig_free(r);
+}
+
+/* Each topic has its line, but a flood of them does not. */
+static void unknown_topics_are_bounded(void **state)
+{
+        struct rig *r = rig_new_points(LED);
+
+        (void)state;
+        for (unsigned round = 1; round <= 2; round++) {
+                for (unsigned i = 0; i < 1000; i++) {
+                        char topic[64];
+
+                        (void)snprintf(topic, sizeof(topic), "gw/dev/nosuch%u/set", i);
+                        rig_command(r, topic, "5");
+                }
+                assert_int_equal(r->n_warnings, 16 * round);
+                fake_loop_advance(r->loop, 61 * USEC_PER_SEC);
+        }
         rig_free(r);
 }
 
@@ -263,10 +328,34 @@ static void refusals_warn_once(void **state)
         rig_command(r, "gw/dev/led/set", "y");
         assert_int_equal(r->n_warnings, 1);
         assert_non_null(strstr(r->warning, "device dev: led: command refused: unreadable"));
-        /* After a success the next one is news. */
+        /* Successes in between change nothing, time does. */
         expect_written(r, "led", "5", 5);
         rig_command(r, "gw/dev/led/set", "z");
+        assert_int_equal(r->n_warnings, 1);
+        fake_loop_advance(r->loop, 61 * USEC_PER_SEC);
+        rig_command(r, "gw/dev/led/set", "z");
         assert_int_equal(r->n_warnings, 2);
+        assert_non_null(strstr(r->warning, " (2 more since the last line)"));
+        rig_free(r);
+}
+
+/* More commands than the bus takes, some of which succeed: a line, not a flood. */
+static void full_bus_warns_once(void **state)
+{
+        struct rig *r = rig_new_points(LED);
+
+        (void)state;
+        for (unsigned i = 0; i < 1000; i++) {
+                struct bus_command *c;
+
+                for (unsigned k = 0; k < 6; k++)
+                        rig_command(r, "gw/dev/led/set", "5");
+                while ((c = rig_take(r, 0)))
+                        rig_answer(r, c, BUS_RESULT_OK, 0);
+                fake_link_clear(r->links[0]);
+        }
+        assert_int_equal(r->n_warnings, 1);
+        assert_non_null(strstr(r->warning, "too many commands wait"));
         rig_free(r);
 }
 
@@ -730,6 +819,30 @@ static void get_answers_at_the_response_topic(void **state)
         rig_free(r);
 }
 
+/* Its sample comes while a later write waits: it is what was asked for, though no longer the point's value.
+ */
+static void get_is_answered_though_a_write_waits(void **state)
+{
+        struct rig *r = rig_new_points("{ name = \"temp\"; holding = 0; write = true; }");
+        struct bus_command *get, *set;
+
+        (void)state;
+        rig_device(r, "dev", DEVICE_ONLINE);
+        fake_link_clear(r->links[0]);
+        receive_get(r);
+        rig_command(r, "gw/dev/temp/set", "9");
+        get = rig_take(r, 0);
+        set = rig_take(r, 0);
+        rig_answer(r, get, BUS_RESULT_OK, 0);
+        r->on_demand = true;
+        rig_sample(r, "dev/temp", INT(7));
+        rig_expect(r, 0, "me {\"ok\":true,\"value\":7,\"error\":null," NO_EXCEPTION "0.0}", NULL);
+        rig_answer(r, set, BUS_RESULT_OK, 0);
+        rig_sample(r, "dev/temp", INT(9));
+        assert_string_equal(fake_link_last(r->links[0], "gw/dev/temp")->payload, "9");
+        rig_free(r);
+}
+
 static void stopping_gateway_refuses(void **state)
 {
         struct rig *r = rig_new_points(LED);
@@ -774,6 +887,10 @@ int main(void)
                 cmocka_unit_test(read_only_point_says_so),
                 cmocka_unit_test(unknown_point_is_logged_and_answered_to_who_waits),
                 cmocka_unit_test(refusals_warn_once),
+                cmocka_unit_test(full_bus_warns_once),
+                cmocka_unit_test(unknown_topics_are_bounded),
+                cmocka_unit_test(out_of_range_names_the_limits),
+                cmocka_unit_test(get_is_answered_though_a_write_waits),
                 cmocka_unit_test(retained_command_is_ignored),
                 cmocka_unit_test(retained_command_is_taken_where_allowed),
                 cmocka_unit_test(a_command_with_an_id_is_carried_out_once),

@@ -105,7 +105,7 @@ static void what_is_wrong_is_answered(void **state)
         static const struct {
                 const char *topic, *payload, *error;
         } cases[] = {
-                { "set/dev/led", "5000", "out of range: 1023 or less is allowed" },
+                { "set/dev/led", "5000", "out of range: 0 to 1023 is allowed" },
                 { "set/dev/led", "", "unreadable: a number is wanted" },
                 { "set/dev/temp", "1", "not writable" },
                 { "set/dev/nope", "1", "no such point: its name is DEVICE/POINT" },
