@@ -232,6 +232,8 @@ void gw_on_samples(struct gateway *g, const struct bus_samples *samples)
 {
         uint64_t now_us = loop_now_us(g->loop);
 
+        if (samples->generation == g->conf->generation && samples->bus >= g->conf->n_buses)
+                return;
         for (size_t i = 0; i < samples->n_samples; i++) {
                 const struct sample *s = &samples->samples[i];
                 struct gw_point *p = gw_point_named(g, samples->generation, s->point);
