@@ -40,7 +40,8 @@ struct stream_ops {
         /* What the stream itself needs from epoll besides EPOLLIN: EPOLLOUT while bytes wait inside. */
         uint32_t (*events)(const struct stream *s);
 
-        /* Whether bytes have been read from the socket that a read would give: epoll does not tell. */
+        /* Whether bytes have been read from the socket that a read would give, or an end or a fault behind
+         * them that it would tell: epoll does not. */
         bool (*has_input)(const struct stream *s);
 
         /* Says goodbye (close frame, close_notify) and ends our side; reads go on. Once. */

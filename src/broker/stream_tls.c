@@ -48,6 +48,7 @@ struct tls_stream {
         char *client_name; /* of its certificate; NULL: none */
         int error;         /* −errno of the stream below, or −EPROTO; 0: none */
         bool has_end;      /* of the peer's side */
+        bool owes_end;     /* that, an error or a goodbye came behind data: the next read tells */
         bool is_open;      /* the handshake is done */
         bool is_dry;       /* the last read got nothing: what OpenSSL holds is no whole record */
         bool has_shutdown; /* asked for */
@@ -443,6 +444,7 @@ static ssize_t tls_read_records(struct tls_stream *t, uint8_t *bytes, size_t n)
         }
         if (r != 1)
                 r = tls_result(t, r);
+        t->owes_end = n_read > 0 && r != 1 && r != -EAGAIN;
         return n_read > 0 ? (ssize_t)n_read : r;
 }
 
@@ -453,6 +455,7 @@ static ssize_t tls_read(struct stream *s, void *bytes, size_t n)
 
         if (t->has_shutdown)
                 return tls_read_away(t, bytes, n);
+        t->owes_end = false;
         if (t->error < 0)
                 return t->error;
         r = tls_handshake(t);
@@ -551,6 +554,8 @@ static bool tls_has_input(const struct stream *s)
 {
         const struct tls_stream *t = of_const(s);
 
+        if (t->owes_end && !t->has_shutdown)
+                return true;
         return t->is_open && t->error == 0 && !t->has_shutdown && !t->is_dry && SSL_has_pending(t->ssl);
 }
 

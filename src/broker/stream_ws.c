@@ -12,6 +12,7 @@
 #include <wslay/wslay.h>
 
 #include "mbgate/base/byteorder.h"
+#include "mbgate/base/text.h"
 
 #include "http.h"
 #include "stream.h"
@@ -38,6 +39,8 @@ struct ws_stream {
         bool is_open;       /* the upgrade is done */
         bool is_refused;    /* it has been refused, or a frame was wrong: nothing comes or goes any more */
         bool has_closed;    /* the peer sent its close frame */
+        bool owes_end;      /* either, or an error, came behind data: the next read tells */
+        int error;          /* −errno, for good; 0: none */
         bool has_sent_close;
         bool has_shutdown; /* asked for */
         bool is_shut;      /* the stream below too */
@@ -257,12 +260,30 @@ static bool is_close_code(unsigned code)
                (code >= 3000 && code <= 4999);
 }
 
+/* UTF-8, RFC 6455 §5.5.1: here, other than in MQTT, with U+0000. */
+static bool is_close_reason(const char *text, size_t n)
+{
+        while (n > 0) {
+                size_t n_here = strnlen(text, n);
+
+                if (!text_is_mqtt_utf8(text, n_here))
+                        return false;
+                n_here += n_here < n;
+                text += n_here;
+                n -= n_here;
+        }
+        return true;
+}
+
 static int ws_on_close(struct ws_stream *w)
 {
         uint16_t code = w->n_control >= 2 ? get_be16(w->control) : 0;
 
         if (w->n_control == 1 || (w->n_control > 1 && !is_close_code(code)))
                 return ws_refuse(w, WSLAY_CODE_PROTOCOL_ERROR, "WebSocket: a close frame that says nothing");
+        if (!is_close_reason((const char *)w->control + 2, w->n_control > 2 ? w->n_control - 2u : 0))
+                return ws_refuse(w, WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA,
+                                 "WebSocket: a close frame whose reason is no text");
         w->has_closed = true;
         return ws_put_close(w, code);
 }
@@ -344,6 +365,7 @@ static ssize_t ws_unwrap(struct ws_stream *w, uint8_t *bytes, size_t n)
         }
         if (r == -EAGAIN || r >= 0)
                 r = 0;
+        w->error = (int)r;
         if (!w->is_refused && !w->has_closed)
                 ws_rest(w);
         return n_out > 0 ? (ssize_t)n_out : r;
@@ -389,14 +411,16 @@ static ssize_t ws_read(struct stream *s, void *bytes, size_t n)
 
         if (w->has_shutdown)
                 return stream_read(w->inner, bytes, n); /* nobody's any more, and need not be frames */
+        w->owes_end = false;
         if (w->is_refused)
                 return -EPROTO;
-        if (w->has_closed)
-                return 0;
+        if (w->has_closed || w->error < 0)
+                return w->error;
         if (!w->is_open)
                 r = ws_upgrade(w);
         if (r > 0)
                 r = ws_read_frames(w, bytes, n);
+        w->owes_end = r > 0 && (w->has_closed || w->error < 0);
         if (r == -EPROTO && !w->stream.reason)
                 w->stream.reason = w->inner->reason;
         return r;
@@ -413,8 +437,8 @@ static bool ws_has_input(const struct stream *s)
 {
         const struct ws_stream *w = of_const(s);
 
-        if (w->is_refused || w->has_closed || w->has_shutdown)
-                return false;
+        if (w->is_refused || w->has_closed || w->has_shutdown || w->error < 0)
+                return w->owes_end && !w->has_shutdown;
         return (w->is_open && w->request) || stream_has_input(w->inner);
 }
 

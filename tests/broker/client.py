@@ -39,13 +39,17 @@ class WebSocket:
         accept = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
         self.accepted = " 101 " in self.status + " " and self.headers.get("sec-websocket-accept") == accept
 
-    def frame(self, data, opcode=2, final=True):
+    @staticmethod
+    def framed(data, opcode=2, final=True):
         mask = os.urandom(4)
         size = len(data)
         head = bytes([(128 if final else 0) | opcode])
         head += bytes([128 | size]) if size < 126 else bytes([254]) + w.u16(size) if size < 65536 else \
             bytes([255]) + size.to_bytes(8, "big")
-        self.raw.sendall(head + mask + bytes(b ^ mask[i & 3] for i, b in enumerate(data)))
+        return head + mask + bytes(b ^ mask[i & 3] for i, b in enumerate(data))
+
+    def frame(self, data, opcode=2, final=True):
+        self.raw.sendall(self.framed(data, opcode, final))
 
     def sendall(self, data):
         self.frame(data)

@@ -32,6 +32,41 @@ def test_text_frames_end_it(web, v):
 
 
 @covers("6.0.0-1", "6.0.0-1")
+@pytest.mark.parametrize("what", ["connect", "subscribe", "publish"])
+def test_text_frames_behind_data_end_it(server, web, v, topic, what):
+    """In one segment with it: nothing else comes that could make the server look again. The will is sent."""
+    will = w.Will(topic, "gone")
+    watcher = web().connect()
+    watcher.subscribe(topic)
+    client = web()
+    if what != "connect":
+        client.connect(will=will)
+    data = {"connect": w.connect(v, client.id, will=will), "subscribe": w.subscribe(v, 1, [("other/" + topic, 0)]),
+            "publish": w.publish(v, "other/" + topic, "x")}[what]
+    client.stream.raw.sendall(client.stream.framed(data) + client.stream.framed(w.PING, opcode=1))
+    while client.receive():
+        pass
+    assert client.stream.close_code == 1003
+    assert client.stream.raw.recv(1) == b""
+    watcher.gets(topic, "gone")
+
+
+@pytest.mark.parametrize("v", [4, 5])
+def test_close_frame_behind_data(server, web, v, topic):
+    """RFC 6455, 7.1.1: the server ends the TCP connection; without DISCONNECT the will is sent."""
+    watcher = web().connect()
+    watcher.subscribe(topic)
+    client = web().connect(will=w.Will(topic, "gone"))
+    client.stream.raw.sendall(client.stream.framed(w.publish(v, topic, "last words")) + client.stream.framed(b"\x03\xe8", opcode=8))
+    while client.receive():
+        pass
+    assert client.stream.close_code == 1000
+    assert client.stream.raw.recv(1) == b""
+    watcher.gets(topic, "last words")
+    watcher.gets(topic, "gone")
+
+
+@covers("6.0.0-1", "6.0.0-1")
 def test_binary_frames(web, v, topic):
     client = web().connect()
     client.subscribe(topic)

@@ -487,6 +487,39 @@ static void test_client_says_goodbye(void **state)
         assert_int_equal(server_writes(f, "good day", 8), 8);
 }
 
+/* In one segment: epoll says nothing more of it. */
+static void test_goodbye_behind_data(void **state)
+{
+        struct fixture *f = *state;
+        char bytes[64];
+
+        connect_client(f);
+        expect_conversation(f);
+        assert_int_equal(SSL_write(f->client, "last words", 10), 10);
+        (void)SSL_shutdown(f->client);
+        assert_int_equal(stream_read(f->s, bytes, sizeof(bytes)), 10);
+        assert_true(stream_has_input(f->s));
+        assert_int_equal(stream_read(f->s, bytes, sizeof(bytes)), 0);
+        assert_false(stream_has_input(f->s));
+}
+
+/* Nor of what is no record. */
+static void test_fault_behind_data(void **state)
+{
+        static const char record[5 + 32] = "\x17\x03\x03\0\x20 this is no record of ours";
+        struct fixture *f = *state;
+        char bytes[64];
+
+        connect_client(f);
+        expect_conversation(f);
+        assert_int_equal(SSL_write(f->client, "last words", 10), 10);
+        assert_int_equal(write(f->client_fd, record, sizeof(record)), sizeof(record));
+        assert_int_equal(stream_read(f->s, bytes, sizeof(bytes)), 10);
+        assert_true(stream_has_input(f->s));
+        assert_int_equal(stream_read(f->s, bytes, sizeof(bytes)), -EPROTO);
+        assert_false(stream_has_input(f->s));
+}
+
 static void test_client_is_gone(void **state)
 {
         struct fixture *f = *state;
@@ -819,6 +852,8 @@ int main(void)
                 TEST(test_single_bytes),
                 TEST(test_shutdown),
                 TEST(test_client_says_goodbye),
+                TEST(test_goodbye_behind_data),
+                TEST(test_fault_behind_data),
                 TEST(test_client_is_gone),
                 TEST(test_garbage),
                 TEST(test_random_garbage),

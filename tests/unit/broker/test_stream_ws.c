@@ -408,7 +408,74 @@ static void test_end(void **state)
         assert_int_equal(write_one(f, "a", 1), -ECONNRESET);
 }
 
+/* What is behind data in the same read is told by the next one, without anything more from the socket. */
+static void test_fault_behind_data(void **state)
+{
+        struct fixture *f = *state;
+        uint8_t bytes[64];
+
+        upgrade(f);
+        frame_add(&f->frames, 0x82, "ab", 2);
+        frame_add(&f->frames, 0x81, "text", 4);
+        fake_stream_feed(&f->inner, f->frames.bytes, f->frames.n);
+        assert_int_equal(stream_read(f->ws, bytes, sizeof(bytes)), 2);
+        expect_out(f, "\x88\x02\x03\xEB", 4);
+        assert_true(stream_has_input(f->ws));
+        assert_int_equal(stream_read(f->ws, bytes, sizeof(bytes)), -EPROTO);
+        assert_false(stream_has_input(f->ws));
+}
+
 /* ---- control frames ---- */
+
+static void test_close_behind_data(void **state)
+{
+        struct fixture *f = *state;
+        uint8_t bytes[64];
+
+        upgrade(f);
+        frame_add(&f->frames, 0x82, "ab", 2);
+        frame_add(&f->frames, 0x88, "\x03\xE8", 2);
+        fake_stream_feed(&f->inner, f->frames.bytes, f->frames.n);
+        assert_int_equal(stream_read(f->ws, bytes, sizeof(bytes)), 2);
+        assert_true(stream_has_input(f->ws));
+        assert_int_equal(stream_read(f->ws, bytes, sizeof(bytes)), 0);
+        assert_false(stream_has_input(f->ws));
+}
+
+/* Nobody asks what is there once we have said goodbye. */
+static void test_close_behind_data_and_shutdown(void **state)
+{
+        struct fixture *f = *state;
+        uint8_t bytes[64];
+
+        upgrade(f);
+        frame_add(&f->frames, 0x82, "ab", 2);
+        frame_add(&f->frames, 0x88, "\x03\xE8", 2);
+        fake_stream_feed(&f->inner, f->frames.bytes, f->frames.n);
+        assert_int_equal(stream_read(f->ws, bytes, sizeof(bytes)), 2);
+        stream_shutdown(f->ws);
+        assert_false(stream_has_input(f->ws));
+}
+
+/* RFC 6455 §7.4.1: 1007; U+0000 is a character like others there. */
+static void test_close_reason(void **state)
+{
+        struct fixture *f = *state;
+
+        upgrade(f);
+        frame_add(&f->frames, 0x88, "\x03\xE8nul\0nul\xC3\xA4\0", 12);
+        assert_int_equal(feed(f, 0), 0);
+        expect_out(f, "\x88\x02\x03\xE8", 4);
+}
+
+static void test_close_reason_that_is_no_text(void **state)
+{
+        struct fixture *f = *state;
+
+        upgrade(f);
+        frame_add(&f->frames, 0x88, "\x03\xE8ok\xFF", 5);
+        expect_refusal(f, 1007);
+}
 
 static void test_close(void **state)
 {
@@ -592,6 +659,11 @@ int main(void)
                 cmocka_unit_test(test_wrong_first_byte),
                 cmocka_unit_test(test_wrong_frames),
                 TEST(test_end),
+                TEST(test_fault_behind_data),
+                TEST(test_close_behind_data),
+                TEST(test_close_behind_data_and_shutdown),
+                TEST(test_close_reason),
+                TEST(test_close_reason_that_is_no_text),
                 TEST(test_close),
                 TEST(test_close_without_code),
                 TEST(test_shutdown),
