@@ -79,12 +79,16 @@ static void broker_at_batch_end(void *user)
 {
         struct broker *b = user;
 
-        while (b->later) {
-                struct connection *c = b->later;
+        struct connection *list = TAKE(b->later);
 
-                b->later = c->next_dirty;
+        while (list) {
+                struct connection *c = list;
+
+                list = c->next_dirty;
                 c->next_dirty = b->dirty;
                 b->dirty = c;
+                if (c->is_paused && !connection_is_held_up(c) && c->state == CONNECTION_OPEN && !c->has_doom)
+                        connection_resume(c);
         }
         broker_settle(b);
         broker_bury_dead(b);
@@ -139,11 +143,9 @@ static void broker_on_committed(void *user)
         struct broker *b = user;
 
         for (struct connection *c = b->connections; c; c = c->next) {
-                bool was_held_up = connection_is_held_up(c);
-
                 if (c->held)
                         connection_release_held(c);
-                if (was_held_up && !connection_is_held_up(c) && c->state == CONNECTION_OPEN && !c->has_doom)
+                if (c->is_paused && !connection_is_held_up(c) && c->state == CONNECTION_OPEN && !c->has_doom)
                         connection_resume(c);
         }
         transport_wake(b->transport);

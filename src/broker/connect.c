@@ -30,6 +30,8 @@ void connection_login_free(struct connection *c)
                 return;
         if (login->ask)
                 authority_forget(login->ask);
+        c->broker->n_input_bytes -= c->n_login;
+        c->n_login = 0;
         explicit_bzero(login->packet, login->n_packet);
         free(login);
 }
@@ -162,20 +164,23 @@ static void connection_take_connect(struct connection *c, const struct mqtt_conn
             k->version == MQTT_V5)
                 keepalive_s = conf->max_keepalive_s;
         c->keepalive_ms = keepalive_s * 1000;
+        c->told_packet_bytes = conf->max_packet_bytes;
+        c->told_receive_max = (uint16_t)MBGATE_MIN(conf->max_inflight, UINT16_MAX);
+        c->told_alias_max = (uint16_t)MBGATE_MIN(conf->max_topic_alias, CONNECTION_ALIASES_MAX);
+        c->told_no_retain = conf->max_retained_messages == 0;
 }
 
 static struct mqtt_connack connection_welcome(const struct connection *c, const struct mqtt_connect *k,
                                               uint32_t expiry_s, const char *assigned_id)
 {
-        const struct conf_broker *conf = broker_conf(c->broker);
         struct mqtt_connack answer = {
                 .session_expiry_s = MQTT_CONNACK_NO_EXPIRY,
                 .server_keepalive_s = UINT32_MAX,
                 .max_qos = 2,
-                .receive_max = (uint16_t)MBGATE_MIN(conf->max_inflight, UINT16_MAX),
-                .max_packet_bytes = conf->max_packet_bytes,
-                .no_retain = conf->max_retained_messages == 0,
-                .alias_max = (uint16_t)MBGATE_MIN(conf->max_topic_alias, CONNECTION_ALIASES_MAX),
+                .receive_max = c->told_receive_max,
+                .max_packet_bytes = c->told_packet_bytes,
+                .no_retain = c->told_no_retain,
+                .alias_max = c->told_alias_max,
         };
 
         if (assigned_id)
@@ -314,12 +319,17 @@ static void connection_on_answer(void *user, enum authority_answer answer)
 /* Waits for the answer: nothing is read meanwhile. */
 static int connection_ask(struct connection *c, const struct mqtt_frame *f, const char *name)
 {
-        struct connection_login *login = malloc(sizeof(*login) + f->n_body);
+        struct connection_login *login = NULL;
         struct mqtt_frame copy = *f;
         struct mqtt_bytes password;
 
+        if (connection_input_room(c, f->n_body) == 0)
+                login = malloc(sizeof(*login) + f->n_body);
         if (!login)
                 return MQTT_SERVER_UNAVAILABLE;
+        c->begin_us = transport_now_us(c->broker->transport);
+        c->n_login = f->n_body;
+        c->broker->n_input_bytes += c->n_login;
         *login = (struct connection_login){ .n_packet = f->n_body };
         memcpy(login->packet, f->body, f->n_body);
         copy.body = login->packet;

@@ -71,6 +71,7 @@ static struct connection *connection_new(struct broker *b, struct listener *l, s
                 .seen_us = now_us,
                 .taken_us = now_us,
                 .max_packet_bytes = UINT32_MAX,
+                .told_packet_bytes = MBGATE_MIN(broker_conf(b)->max_packet_bytes, CONNECTION_CONNECT_BYTES),
                 .receive_max = UINT16_MAX,
                 .version = MQTT_V311,
                 .state = CONNECTION_CONNECT,
@@ -157,20 +158,18 @@ static void connection_log_end(const struct connection *c)
 {
         struct broker *b = c->broker;
         const char *id = c->session ? c->session->id : NULL;
+        const char *why = c->why ? c->why : c->stream->reason ? c->stream->reason : reason_text(c->doom);
 
         if (c->doom == MQTT_TAKEN_OVER || !broker_may_log(b))
                 return;
         if (!id)
                 log_warn(&b->fields, "broker: connection from %s ends before CONNECT is through: %s",
-                         c->peer->address,
-                         c->doom == MQTT_UNSPECIFIED ? "closed or silent"
-                         : c->stream->reason         ? c->stream->reason
-                                                     : reason_text(c->doom));
+                         c->peer->address, c->doom == MQTT_UNSPECIFIED ? "closed or silent" : why);
         else if (c->doom == MQTT_UNSPECIFIED)
                 log_info(&b->fields, "broker: client \"%s\" (%s): connection lost", id, c->peer->address);
         else
                 log_info(&b->fields, "broker: client \"%s\" (%s) disconnected: %s", id, c->peer->address,
-                         c->stream->reason ? c->stream->reason : reason_text(c->doom));
+                         why);
 }
 
 /* 5.0 clients are told; 3.x servers have no words for it. Refusals of CONNECT: connect.c. */
@@ -211,6 +210,9 @@ static void connection_end(struct connection *c)
         connection_login_free(c);
         connection_drop_input(c);
         connection_drop_held(c);
+        connection_aliases_free(c);
+        c->n_over = 0;
+        c->is_paused = false;
         c->state = is_lost ? CONNECTION_DEAD : CONNECTION_LINGER;
         c->since_us = transport_now_us(c->broker->transport);
         if (!is_lost)
@@ -266,6 +268,8 @@ static void connection_flush(struct connection *c)
 
         if (n > 0)
                 b->stats.n_bytes_out += (uint64_t)n;
+        if (c->output.n_bytes < CONNECTION_HIGH_BYTES)
+                c->n_over = 0;
         if (n > 0 || !connection_owes(c))
                 c->taken_us = now_us;
         if ((n < 0 && n != -EAGAIN) || (r < 0 && r != -EAGAIN)) {
@@ -291,7 +295,7 @@ static void connection_watch(struct connection *c)
 {
         uint32_t events = stream_events(c->stream) | (c->output.n_bytes > 0 ? EPOLLOUT : 0);
 
-        if (c->state != CONNECTION_LOGIN && !connection_is_held_up(c))
+        if (c->state != CONNECTION_LOGIN && !c->is_paused && !connection_is_held_up(c))
                 events |= EPOLLIN;
         if (c->io.transport)
                 transport_set_events(&c->io, events);
@@ -332,20 +336,31 @@ void connection_settle(struct connection *c)
                 connection_watch(c);
         if (c->state >= CONNECTION_LINGER)
                 c->wants_turn = false;
+        else if (c->is_paused && !connection_is_held_up(c))
+                c->wants_turn = true; /* broker_at_batch_end() goes on reading */
 }
 
 /* ---- time ---- */
+
+/* So long the rest of a packet may be waited for. */
+static uint64_t connection_part_ends_us(const struct connection *c)
+{
+        if (c->state != CONNECTION_OPEN || c->n_input == 0 || c->is_paused)
+                return CLOCK_NEVER_US;
+        return c->part_us + broker_conf(c->broker)->packet_timeout_s * USEC_PER_SEC;
+}
 
 uint64_t connection_tick(struct connection *c, uint64_t now_us)
 {
         const struct conf_broker *conf = broker_conf(c->broker);
         uint64_t at_us = CLOCK_NEVER_US, stall_us = c->taken_us + conf->stall_timeout_s * USEC_PER_SEC;
+        uint64_t part_us = connection_part_ends_us(c);
 
         if (c->state == CONNECTION_LINGER)
                 at_us = c->since_us + LINGER_US;
         else if (c->state != CONNECTION_OPEN)
                 at_us = c->since_us + conf->connect_timeout_s * USEC_PER_SEC;
-        else if (c->keepalive_ms > 0)
+        else if (c->keepalive_ms > 0 && !c->is_paused && !connection_is_held_up(c))
                 at_us = c->seen_us + c->keepalive_ms * USEC_PER_MSEC * 3 / 2; /* MQTT-3.1.2-22 */
         if (at_us <= now_us) {
                 if (c->state == CONNECTION_LINGER)
@@ -355,6 +370,12 @@ uint64_t connection_tick(struct connection *c, uint64_t now_us)
                                                                        : MQTT_UNSPECIFIED);
                 return CLOCK_NEVER_US;
         }
+        if (part_us <= now_us) {
+                c->why = "a packet that it has begun does not go on (packet_timeout_s)";
+                connection_doom(c, MQTT_IMPLEMENTATION);
+                return CLOCK_NEVER_US;
+        }
+        at_us = MBGATE_MIN(at_us, part_us);
         if (c->session && c->session->walks) {
                 if (c->walk_us <= now_us)
                         connection_mark_dirty(c);

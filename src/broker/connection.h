@@ -40,6 +40,9 @@ enum connection_state {
 /* More than these waiting for one client, and its messages stay in its queue. */
 #define CONNECTION_HIGH_BYTES (64u * 1024)
 
+/* What a CONNECT may be at most: five strings of 65535 bytes, and properties. */
+#define CONNECTION_CONNECT_BYTES (6u * 64 * 1024)
+
 /* Topic aliases, MQTT 5.0 §3.3.2.3.4: a topic for each number from 1. */
 struct connection_aliases {
         uint16_t n_out;
@@ -77,12 +80,18 @@ struct connection {
         struct connection *prev, *next; /* all */
         struct connection *next_dirty, *next_dead;
         struct output output;
-        uint8_t *input; /* the beginning of a packet */
+        size_t n_over;  /* answers put into the output while it was full */
+        uint8_t *input; /* the beginning of a packet, or what is not read while the client is held up */
         size_t n_input, size_input;
+        size_t n_packet;                    /* how long that packet is; 0: not known yet */
+        size_t n_login;                     /* bytes of the packet that waits in LOGIN */
         struct connection_aliases *aliases; /* NULL until one is used */
         struct connection_held *held, *last_held;
         struct connection_login *login; /* LOGIN: the CONNECT packet and the question */
+        const char *why; /* it ends, in the words of a log; static; NULL: what the reason says */
         uint64_t since_us;
+        uint64_t begin_us;     /* when the first of what `input` holds came */
+        uint64_t part_us;      /* and the last */
         uint64_t seen_us;      /* when the last packet came */
         uint64_t taken_us;     /* when the client last took or acknowledged something, or there was nothing to
                                   take */
@@ -90,14 +99,19 @@ struct connection {
         uint32_t keepalive_ms; /* 0: none */
         uint32_t max_packet_bytes;
         uint32_t n_answers_held;
-        uint16_t n_early_looks; /* of its walks, since the end of the last batch */
-        uint16_t receive_max;   /* of the client */
-        uint16_t alias_max;     /* of the client */
-        uint8_t version;        /* enum mqtt_version */
-        uint8_t state;          /* enum connection_state */
-        uint8_t doom;           /* reason for the end; with has_doom */
+        uint16_t n_early_looks;     /* of its walks, since the end of the last batch */
+        uint32_t told_packet_bytes; /* a longer packet ends it; before CONNECT nobody has been told */
+        uint16_t told_receive_max, told_alias_max; /* in CONNACK; a reload does not change them */
+        uint16_t receive_max;                      /* of the client */
+        uint16_t alias_max;                        /* of the client */
+        uint8_t version;                           /* enum mqtt_version */
+        uint8_t state;                             /* enum connection_state */
+        uint8_t doom;                              /* reason for the end; with has_doom */
         bool has_doom;
-        bool wants_turn;   /* has more to send, in the next batch */
+        bool wants_turn; /* has more to send or to read, in the next batch */
+        bool is_paused;  /* it was held up while it was read: connection_resume() goes on */
+        bool is_gone;    /* the peer has hung up: it is read to its end */
+        bool told_no_retain;
         bool is_dirty;     /* in the broker's list */
         bool said_goodbye; /* DISCONNECT without will */
         bool is_bridge;    /* it wants nothing of its own back, and the retain flag as it was */
@@ -125,9 +139,16 @@ void connection_bury(struct connection *c);
 /* What is held until `stored` is committed, and may go now. */
 void connection_release_held(struct connection *c);
 
+/* More answers wait for the client to take them than one that reads would ever see. */
+static inline bool connection_is_full(const struct connection *c)
+{
+        return c->n_over >= CONNECTION_HIGH_BYTES && !c->is_gone;
+}
+
+/* Nothing is read: it has too many answers to take, or to wait for. Its keepalive does not run then. */
 static inline bool connection_is_held_up(const struct connection *c)
 {
-        return c->n_answers_held >= CONNECTION_ANSWERS_HELD_MAX;
+        return connection_is_full(c) || (c->n_answers_held >= CONNECTION_ANSWERS_HELD_MAX && !c->is_gone);
 }
 
 /* Whether time has run out: CONNECT, keepalive, lingering, a client that takes nothing. The next moment at
@@ -145,8 +166,13 @@ void connection_aliases_free(struct connection *c);
 /* Something is to be read, or the other side has ended. */
 void connection_on_io(struct transport_io *io, uint32_t events);
 
-/* Goes on with what came behind a CONNECT whose password has been checked. */
+/* Goes on with what came behind a CONNECT whose password has been checked, or while it was held up. Not from
+ * connection_settle(). */
 void connection_resume(struct connection *c);
+
+/* Makes room for `n` more bytes of unfinished packets: who has held the most for the longest loses its own.
+ * −ENOMEM: that is `c` itself. */
+MUST_CHECK int connection_input_room(struct connection *c, size_t n);
 
 /* Forgets the beginning of a packet. */
 void connection_drop_input(struct connection *c);

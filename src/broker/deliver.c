@@ -29,6 +29,8 @@ void connection_put(struct connection *c, const uint8_t *packet, size_t n)
 {
         if (n == 0 || c->state >= CONNECTION_LINGER)
                 return;
+        if (c->output.n_bytes >= CONNECTION_HIGH_BYTES)
+                c->n_over += n;
         /* MQTT-3.1.2-24: what its client does not take is not sent, and it cannot go on without it. */
         if (n > c->max_packet_bytes)
                 connection_doom(c, MQTT_TOO_LARGE);

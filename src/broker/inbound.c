@@ -28,13 +28,12 @@ void connection_aliases_free(struct connection *c)
 /* Learns an alias, or finds the topic that it stands for. 0, or the reason. */
 static int publish_resolve_alias(struct connection *c, struct mqtt_publish *p)
 {
-        unsigned max = MBGATE_MIN(broker_conf(c->broker)->max_topic_alias, CONNECTION_ALIASES_MAX);
         unsigned alias = p->properties.alias;
         char **topic;
 
         if (!(p->properties.seen & MQTT_HAS_ALIAS))
                 return 0;
-        if (alias == 0 || alias > max)
+        if (alias == 0 || alias > c->told_alias_max)
                 return MQTT_BAD_ALIAS;
         if (!c->aliases)
                 c->aliases = calloc(1, sizeof(*c->aliases));
@@ -138,7 +137,7 @@ static bool publish_is_within_receive_max(const struct connection *c, const stru
         const struct queue *q = c->session->queue;
         size_t n = c->n_answers_held + (q ? queue_n_unreleased(q) : 0u);
 
-        return c->version < MQTT_V5 || p->qos == 0 || n < broker_conf(c->broker)->max_inflight ||
+        return c->version < MQTT_V5 || p->qos == 0 || n < c->told_receive_max ||
                (p->qos == 2 && q && queue_has_received(q, p->packet_id));
 }
 
@@ -148,7 +147,7 @@ static bool publish_may_retain(const struct connection *c, struct mqtt_publish *
         if (!p->retain || broker_conf(c->broker)->max_retained_messages > 0)
                 return true;
         p->retain = false;
-        return c->version < MQTT_V5;
+        return c->version < MQTT_V5 || !c->told_no_retain;
 }
 
 /* QoS 2, §4.3.3 method A: it is given on at once, and its id kept until PUBREL. 0 or the reason to end. */

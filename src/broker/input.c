@@ -5,12 +5,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "mbgate/base/clock.h"
 #include "mbgate/codec/mqtt_encode.h"
 
 #include "broker_private.h"
 
-#define FIRST_PACKET_BYTES (64u * 1024) /* what a CONNECT may be at most, before we know who it is */
-#define READS_PER_BATCH    4            /* of one connection: the others come next */
+#define READS_PER_BATCH 4 /* of one connection: the others come next */
 
 typedef int (*packet_fn)(struct connection *c, const struct mqtt_frame *f);
 
@@ -77,16 +77,26 @@ static int connection_on_packet(struct connection *c, const struct mqtt_frame *f
         return fn(c, f);
 }
 
-static size_t connection_packet_limit(const struct connection *c)
-{
-        size_t max = broker_conf(c->broker)->max_packet_bytes;
-
-        return c->state == CONNECTION_CONNECT ? MBGATE_MIN(max, FIRST_PACKET_BYTES) : max;
-}
-
 static bool connection_takes_packets(const struct connection *c)
 {
         return !c->has_doom && (c->state == CONNECTION_CONNECT || c->state == CONNECTION_OPEN);
+}
+
+/* A CONNECT of 5.0 is answered, which takes so much of it that its version is seen; others just end. */
+static void connection_on_too_large(struct connection *c, const uint8_t *bytes, size_t n,
+                                    const struct mqtt_frame *f)
+{
+        static const uint8_t v5[] = { 0, 4, 'M', 'Q', 'T', 'T', 5 };
+        bool is_connect = c->state == CONNECTION_CONNECT && f->type == MQTT_CONNECT;
+
+        if (is_connect && (size_t)(f->body - bytes) + sizeof(v5) > n)
+                return;
+        if (is_connect && memcmp(f->body, v5, sizeof(v5)) == 0) {
+                c->version = MQTT_V5;
+                connection_refuse(c, MQTT_TOO_LARGE);
+        } else {
+                connection_doom(c, MQTT_TOO_LARGE);
+        }
 }
 
 /*
@@ -99,15 +109,20 @@ static size_t connection_parse(struct connection *c, const uint8_t *bytes, size_
         struct mqtt_frame f = { .n_total = 0 };
 
         while (connection_takes_packets(c)) {
-                int r = mqtt_frame(bytes + at, n - at, (enum mqtt_version)c->version, &f);
+                int r;
 
+                if (connection_is_full(c)) {
+                        c->is_paused = true;
+                        break;
+                }
+                r = mqtt_frame(bytes + at, n - at, (enum mqtt_version)c->version, &f);
                 if (r < 0)
                         connection_doom(c, r == -EPROTO ? MQTT_PROTOCOL_ERROR : MQTT_MALFORMED);
-                else if (f.n_total > connection_packet_limit(c))
-                        connection_doom(c, MQTT_TOO_LARGE);
-                if (r <= 0)
-                        break;
-                if (c->has_doom)
+                else if (f.n_total > c->told_packet_bytes)
+                        connection_on_too_large(c, bytes + at, n - at, &f);
+                else if (r == 0 && c->state == CONNECTION_CONNECT && at < n && bytes[at] >> 4 != MQTT_CONNECT)
+                        connection_doom(c, MQTT_PROTOCOL_ERROR);
+                if (r <= 0 || c->has_doom)
                         break;
                 at += f.n_total;
                 r = connection_on_packet(c, &f);
@@ -126,67 +141,126 @@ void connection_drop_input(struct connection *c)
         c->broker->n_input_bytes -= c->size_input;
         free(c->input);
         c->input = NULL;
-        c->n_input = c->size_input = 0;
+        c->n_input = c->size_input = c->n_packet = 0;
 }
 
-/* Grows with what has come, not with what was announced. */
-static int connection_input_reserve(struct connection *c, size_t n)
+/* How much it has held for how long. */
+static uint64_t connection_input_burden(const struct connection *c, uint64_t now_us)
+{
+        return (c->size_input + c->n_login) * ((now_us - c->begin_us) / USEC_PER_MSEC + 1);
+}
+
+static struct connection *input_victim(const struct broker *b)
+{
+        uint64_t now_us = transport_now_us(b->transport), most = 0;
+        struct connection *victim = NULL;
+
+        for (struct connection *c = b->connections; c; c = c->next) {
+                uint64_t burden = connection_input_burden(c, now_us);
+
+                if (burden > most) {
+                        most = burden;
+                        victim = c;
+                }
+        }
+        return victim;
+}
+
+int connection_input_room(struct connection *c, size_t n)
 {
         struct broker *b = c->broker;
+        size_t max = (size_t)broker_conf(b)->max_queued_bytes_total + broker_conf(b)->max_packet_bytes;
+
+        while (b->n_input_bytes + n > max) {
+                struct connection *victim = input_victim(b);
+
+                if (!victim || victim == c)
+                        return -ENOMEM;
+                connection_doom(victim, MQTT_QUOTA_EXCEEDED);
+                victim->why = "its unfinished packet has long taken memory that others need";
+                connection_drop_input(victim);
+                connection_login_free(victim);
+        }
+        return 0;
+}
+
+/* Grows with what has come, not with what was announced, and no further than that. */
+static int connection_input_reserve(struct connection *c, size_t n)
+{
         size_t size = MBGATE_MAX(n, 2 * c->size_input);
         uint8_t *input;
 
         if (n <= c->size_input)
                 return 0;
-        if (b->n_input_bytes + size > broker_conf(b)->max_queued_bytes_total + connection_packet_limit(c))
+        if (c->n_packet > 0)
+                size = MBGATE_MAX(n, MBGATE_MIN(size, c->n_packet));
+        if (connection_input_room(c, size - c->size_input) < 0)
                 return -ENOMEM;
         input = realloc(c->input, size);
         if (!input)
                 return -ENOMEM;
-        b->n_input_bytes += size - c->size_input;
+        c->broker->n_input_bytes += size - c->size_input;
         c->input = input;
         c->size_input = size;
         return 0;
 }
 
-/* Keeps the beginning of a packet for the next read. */
-static void connection_keep_input(struct connection *c, const uint8_t *bytes, size_t n)
+/* Keeps the beginning of a packet of `n_packet` bytes (0: not known) for the next read. */
+static void connection_keep_input(struct connection *c, const uint8_t *bytes, size_t n, size_t n_packet)
 {
+        struct broker *b = c->broker;
+
         if (n == 0 || c->has_doom) {
                 connection_drop_input(c);
                 return;
         }
+        c->n_packet = n_packet;
         if (connection_input_reserve(c, n) < 0) {
                 connection_doom(c, MQTT_QUOTA_EXCEEDED);
                 return;
         }
         memmove(c->input, bytes, n);
         c->n_input = n;
+        c->part_us = transport_now_us(b->transport);
+        broker_wake_at(b, c->part_us + broker_conf(b)->packet_timeout_s * USEC_PER_SEC);
 }
 
 static void connection_take_input(struct connection *c, const uint8_t *bytes, size_t n)
 {
         size_t n_total, n_done = connection_parse(c, bytes, n, &n_total);
 
-        connection_keep_input(c, bytes + n_done, n - n_done);
+        if (n_done > 0 || c->size_input == 0)
+                c->begin_us = transport_now_us(c->broker->transport);
+        connection_keep_input(c, bytes + n_done, n - n_done, n_total);
 }
 
 void connection_resume(struct connection *c)
 {
+        struct broker *b = c->broker;
+
+        c->is_paused = false;
+        c->seen_us = transport_now_us(b->transport); /* what it sent meanwhile has waited for us */
+        if (c->keepalive_ms > 0)
+                broker_wake_at(b, c->seen_us + c->keepalive_ms * USEC_PER_MSEC * 3 / 2);
         if (c->n_input > 0)
                 connection_take_input(c, c->input, c->n_input);
+        if (c->is_paused)
+                return;
         if (c->io.transport)
                 transport_set_events(&c->io, EPOLLIN | stream_events(c->stream));
         if (stream_has_input(c->stream))
                 connection_on_io(&c->io, EPOLLIN);
 }
 
-/* A packet that is larger than the common buffer comes into its own. */
+/* A packet that is larger than the common buffer comes into its own, and nothing behind it. */
 static ssize_t connection_read_large(struct connection *c)
 {
+        size_t size = c->n_input + BROKER_READ_BYTES;
         ssize_t n;
 
-        if (connection_input_reserve(c, c->n_input + BROKER_READ_BYTES) < 0)
+        if (c->n_packet > 0)
+                size = MBGATE_MIN(size, c->n_packet);
+        if (connection_input_reserve(c, size) < 0)
                 return -ENOMEM;
         n = stream_read(c->stream, c->input + c->n_input, c->size_input - c->n_input);
         if (n <= 0)
@@ -233,10 +307,12 @@ static void connection_read(struct connection *c)
                         return;
                 if (n > 0) {
                         c->broker->stats.n_bytes_in += (uint64_t)n;
+                        if (c->is_paused || connection_is_held_up(c)) {
+                                c->is_paused = true;
+                                return;
+                        }
                         if ((size_t)n < BROKER_READ_BYTES / 2 && !stream_has_input(c->stream))
                                 return; /* that was all: epoll tells of more */
-                        if (connection_is_held_up(c))
-                                return; /* broker_on_committed() goes on */
                         continue;
                 }
                 if (lingers)
@@ -253,9 +329,11 @@ void connection_on_io(struct transport_io *io, uint32_t events)
 
         if (c->state == CONNECTION_DEAD)
                 return;
-        if (c->state == CONNECTION_LOGIN && events & (EPOLLHUP | EPOLLERR))
+        if (events & (EPOLLHUP | EPOLLERR))
+                c->is_gone = true;
+        if (c->state == CONNECTION_LOGIN && c->is_gone)
                 connection_doom(c, MQTT_UNSPECIFIED);
-        else if (events & (EPOLLHUP | EPOLLERR) || (events & EPOLLIN && !connection_is_held_up(c)))
+        else if (!c->is_paused && !connection_is_held_up(c) && (events & EPOLLIN || c->is_gone))
                 connection_read(c);
         if (c->state != CONNECTION_DEAD)
                 connection_mark_dirty(c);

@@ -121,15 +121,14 @@ static struct listener *listeners_take(struct listener **old, size_t n_old, cons
         return NULL;
 }
 
-/* Its clients have to go; they keep valid options until they have. */
-static void listener_dismiss(struct broker *b, struct conf *conf, struct listener *l)
+/* Its clients have to go. */
+static void listener_dismiss(struct broker *b, struct listener *l)
 {
         for (struct connection *c = b->connections; c; c = c->next) {
                 if (c->listener != l)
                         continue;
                 connection_doom(c, MQTT_ADMIN_ACTION);
                 c->listener = NULL;
-                c->options = &conf->broker.options;
         }
         log_info(&b->fields, "broker: listens no more on %s", listener_name(l));
         (void)listener_free(l);
@@ -160,7 +159,11 @@ static int listeners_reconfigure(struct broker *b, struct conf *conf)
                 all[i] = listeners_take(old, b->n_listeners, &broker->listeners[i]);
         for (size_t i = 0; i < b->n_listeners; i++) {
                 if (old[i])
-                        listener_dismiss(b, conf, old[i]);
+                        listener_dismiss(b, old[i]);
+        }
+        for (struct connection *c = b->connections; c; c = c->next) {
+                if (!c->listener) /* of one that an earlier reload has dismissed */
+                        c->options = &broker->options;
         }
         for (size_t i = 0; i < broker->n_listeners; i++) {
                 struct listener *l = all[i];

@@ -296,7 +296,57 @@ def test_slow_reader_qos_1(endure):
     endure(slow_reader(1), mib=72, sockets=40, left_mib=8)
 
 
+@pytest.mark.parametrize("how", ["tcp", "websocket"])
+def test_unread_answers(endure, how):
+    """Four that ask without end and read no answer: they are not read either, and shown out after stall_timeout_s."""
+    asks = [raw.PING, raw.subscribe(1, [("a", 0)]), raw.publish("unread", "x", 1, 1), raw.ack(raw.PUBREL, 1)]
+
+    def flood(server, ask):
+        with raw.Peer(server.port if how == "tcp" else server.web, websocket=how != "tcp", receive_buffer=4096) as peer:
+            peer.connect()
+            many = ask * (64 * KIB // len(ask))
+            if how != "tcp":
+                many = raw.frame(many)
+            while push(peer.socket, many):
+                pass
+
+    def attack(server):
+        threads = [threading.Thread(target=flood, args=(server, ask)) for ask in asks]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    endure(attack, mib=8, left_mib=6)
+
+
 # ---- large and malformed packets ----
+
+def test_unfinished_packets(endure):
+    """40 that each hold most of a packet of 1 MiB fill the memory that there is for such; whose own packets come in two
+    pieces meanwhile is not the one who pays. What does not go on for packet_timeout_s ends."""
+    def attack(server):
+        hogs = [raw.Peer(server.port) for _ in range(40)]
+        try:
+            for i, hog in enumerate(hogs):
+                hog.connect(f"hog{i}")
+                push(hog.socket, b"\x30" + raw.varint(MIB - 5) + raw.text("hog") + bytes(900 * KIB))
+            with raw.Peer(server.port) as peer, raw.Peer(server.port) as other:
+                peer.connect("pieces")
+                other.connect("other")
+                peer.subscribe(("pieces", 0))
+                for n in (10, 1000, 100 * KIB, 900 * KIB):
+                    data = raw.publish("pieces", b"x" * n)
+                    for at in range(0, len(data), len(data) // 2 + 1):
+                        peer.send(data[at:at + len(data) // 2 + 1])
+                        other.ping()
+                    assert peer.published().payload == b"x" * n
+            wait_closed([hog.socket for hog in hogs], "unfinished packets")
+        finally:
+            for hog in hogs:
+                hog.close()
+    endure(attack, mib=20, sockets=50, left_mib=6,
+           more="packet_timeout_s = 2; max_packet_bytes = 1048576; max_queued_bytes = 1048576; max_queued_bytes_total = 8388608;")
+
 
 def test_huge_packets(endure):
     """Packets of 256 MiB, announced and partly sent, and 64 at a time of the largest that is allowed, never finished."""

@@ -168,6 +168,21 @@ void broker_rig_done(struct broker_rig *rig)
         rig->conf = conf_unref(rig->conf);
 }
 
+void broker_rig_reload(struct broker_rig *rig, const char *options)
+{
+        struct broker *b = rig->broker;
+
+        (void)conf_unref(b->conf);
+        (void)conf_unref(rig->conf);
+        rig->conf = rig_load(options);
+        b->conf = conf_ref(rig->conf);
+        for (struct connection *c = b->connections; c; c = c->next)
+                c->options = &b->conf->broker.options;
+        if (broker_adjust_tables(b) < 0)
+                die("out of memory");
+        broker_rig_turn(rig);
+}
+
 int broker_rig_connect(struct broker_rig *rig)
 {
         struct rig_stream *s = calloc(1, sizeof(*s));
@@ -206,6 +221,8 @@ static void rig_poke(struct broker_rig *rig)
 
                 if (client->n_in > 0 || client->ends || client->is_shut || c->output.n_bytes > 0)
                         stream_poke(c->stream);
+                if (c->output.n_bytes > 0)
+                        connection_mark_dirty(c); /* a pipe's end that is read is never writable */
         }
 }
 
@@ -214,7 +231,8 @@ static bool rig_is_busy(const struct broker_rig *rig)
         for (const struct connection *c = rig->broker->connections; c; c = c->next) {
                 const struct rig_client *client = client_of(c->stream);
 
-                if (client->n_in > 0 && c->state != CONNECTION_LOGIN && !connection_is_held_up(c))
+                if ((client->n_in > 0 || c->is_paused) && c->state != CONNECTION_LOGIN &&
+                    !connection_is_held_up(c))
                         return true;
                 if ((client->ends || client->is_shut) && c->state != CONNECTION_LOGIN)
                         return true;

@@ -41,6 +41,9 @@ void broker_rig_init(struct broker_rig *rig, const char *options);
 void broker_rig_init_with(struct broker_rig *rig, struct conf *conf);
 void broker_rig_done(struct broker_rig *rig);
 
+/* As SIGHUP does, without listeners and files. */
+void broker_rig_reload(struct broker_rig *rig, const char *options);
+
 /* A client comes in; its number, or −1 when all are used. */
 int broker_rig_connect(struct broker_rig *rig);
 

@@ -118,8 +118,9 @@ struct conf_broker {
         uint32_t max_keepalive_s;
         uint32_t max_session_expiry_s; /* UINT32_MAX: never */
         uint32_t connect_timeout_s;
-        uint32_t stall_timeout_s; /* how long a client may take nothing of what waits for it */
-        uint32_t sys_interval_s;  /* 0: no $SYS */
+        uint32_t stall_timeout_s;  /* how long a client may take nothing of what waits for it */
+        uint32_t packet_timeout_s; /* how long nothing may come of a packet that has begun */
+        uint32_t sys_interval_s;   /* 0: no $SYS */
         /* what outlives the program */
         unsigned durability; /* enum conf_durability */
         uint32_t store_interval_ms;

@@ -148,6 +148,229 @@ static void who_takes_nothing_is_sent_away(void **state)
         broker_rig_done(&rig);
 }
 
+/* Bytes that a client goes on to send as they are read. */
+static void offer(struct broker_rig *rig, int c, const uint8_t *bytes, size_t n)
+{
+        rig->clients[c].in = bytes;
+        rig->clients[c].n_in = n;
+        broker_rig_turn(rig);
+}
+
+/* Nor is it read any more, and so its keepalive says nothing; none of the answers is lost. */
+static void answers_to_who_takes_none_are_bounded(void **state)
+{
+        static uint8_t pings[600 * 1024];
+        struct broker_rig rig;
+        size_t n_answers = 0;
+        int c;
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(pings); i += 2)
+                pings[i] = 0xC0;
+        rig_start(&rig, "stall_timeout_s = 60;");
+        c = client_v4(&rig, 'c', true, 10);
+        rig.clients[c].is_stuck = true;
+        offer(&rig, c, pings, sizeof(pings));
+        assert_true(rig.clients[c].n_in >= sizeof(pings) - 4 * BROKER_READ_BYTES);
+        assert_true(rig.broker->connections->output.n_bytes <= 3 * CONNECTION_HIGH_BYTES);
+        broker_rig_advance(&rig, 50 * USEC_PER_SEC);
+        assert_false(rig.clients[c].is_closed);
+        rig.clients[c].is_stuck = false;
+        for (unsigned i = 0; i < 100 && n_answers < sizeof(pings); i++) {
+                n_answers += rig.clients[c].n_out;
+                broker_rig_clear(&rig, c);
+                broker_rig_turn(&rig);
+        }
+        assert_int_equal(n_answers, sizeof(pings));
+        broker_rig_advance(&rig, 14 * USEC_PER_SEC);
+        assert_false(rig.clients[c].is_closed);
+        broker_rig_advance(&rig, 2 * USEC_PER_SEC);
+        assert_true(rig.clients[c].is_closed);
+        broker_rig_done(&rig);
+}
+
+/* Messages that wait for it keep nobody from publishing: only answers do. */
+static void who_is_slow_to_read_may_still_publish(void **state)
+{
+        static uint8_t packet[4 + 3 + 120000] = { 0x30, 0xC3, 0xA9, 0x07, 0, 1, 'a' };
+        struct broker_rig rig;
+        int c, to;
+
+        (void)state;
+        rig_start(&rig, "");
+        c = client_v4(&rig, 'c', true, 0);
+        to = client_v4(&rig, 't', true, 0);
+        FEED(&rig, c, 0x82, 0x06, 0, 1, 0, 1, 'a', 0);
+        broker_rig_clear(&rig, c);
+        rig.clients[c].is_stuck = true;
+        broker_rig_feed(&rig, to, packet, sizeof(packet));
+        FEED(&rig, to, 0x82, 0x06, 0, 1, 0, 1, 'b', 0);
+        broker_rig_clear(&rig, to);
+        FEED(&rig, c, 0x30, 0x04, 0, 1, 'b', '1');
+        ASSERT_OUT(&rig, to, 0x30, 0x04, 0, 1, 'b', '1');
+        broker_rig_done(&rig);
+}
+
+/* ---- unfinished packets ---- */
+
+static void a_packet_that_does_not_go_on_ends_it(void **state)
+{
+        struct broker_rig rig;
+        int c;
+
+        (void)state;
+        rig_start(&rig, "packet_timeout_s = 30;");
+        c = client_v4(&rig, 'c', true, 0);
+        FEED(&rig, c, 0x30, 0x05, 0, 1);
+        broker_rig_advance(&rig, 29 * USEC_PER_SEC);
+        FEED(&rig, c, 'a');
+        broker_rig_advance(&rig, 29 * USEC_PER_SEC);
+        FEED(&rig, c, 'h', 'i');
+        broker_rig_advance(&rig, 100 * USEC_PER_SEC);
+        assert_false(rig.clients[c].is_closed);
+        FEED(&rig, c, 0x30);
+        broker_rig_advance(&rig, 29 * USEC_PER_SEC);
+        assert_false(rig.clients[c].is_closed);
+        broker_rig_advance(&rig, 2 * USEC_PER_SEC);
+        assert_true(rig.clients[c].is_closed);
+        broker_rig_done(&rig);
+}
+
+static void a_packets_memory_grows_no_further_than_announced(void **state)
+{
+        static uint8_t bytes[60000] = { 0x30, 0xF0, 0xA2, 0x04, 0, 1, 'a' }; /* 4 + 70000 */
+        struct connection *connection;
+        struct broker_rig rig;
+        int c;
+
+        (void)state;
+        rig_start(&rig, "");
+        c = client_v4(&rig, 'c', true, 0);
+        connection = rig.broker->connections;
+        broker_rig_feed(&rig, c, bytes, 10000);
+        assert_int_equal(rig.broker->n_input_bytes, 10000);
+        broker_rig_feed(&rig, c, bytes + 10000, 50000);
+        assert_int_equal(connection->size_input, 4 + 70000);
+        broker_rig_feed(&rig, c, bytes + 10, 14004);
+        assert_int_equal(rig.broker->n_input_bytes, 0);
+        assert_int_equal(rig.broker->stats.n_publish_in, 1);
+        broker_rig_done(&rig);
+}
+
+/* Who has held the most for the longest pays, not who comes last. */
+static void unfinished_packets_of_others_starve_nobody(void **state)
+{
+        static uint8_t bytes[65000] = { 0x30, 0xE4, 0xFB, 0x03, 0, 1, 'a' }; /* 4 + 64996 */
+        struct broker_rig rig;
+        int hogs[3], c;
+
+        (void)state;
+        rig_start(&rig,
+                  "max_queued_bytes = 65536; max_queued_bytes_total = 65536; max_packet_bytes = 65536;");
+        for (unsigned i = 0; i < 3; i++) {
+                hogs[i] = client_v4(&rig, (char)('0' + i), true, 0);
+                broker_rig_feed(&rig, hogs[i], bytes, i == 2 ? 1000 : 60000);
+                broker_rig_advance(&rig, USEC_PER_SEC);
+        }
+        c = client_v4(&rig, 'c', true, 0);
+        broker_rig_feed(&rig, c, bytes, 20000);
+        assert_true(rig.clients[hogs[0]].is_shut);
+        assert_false(rig.clients[hogs[1]].is_shut);
+        broker_rig_feed(&rig, c, bytes + 20000, sizeof(bytes) - 20000);
+        assert_int_equal(rig.broker->stats.n_publish_in, 1);
+        assert_false(rig.clients[hogs[1]].is_shut);
+        assert_false(rig.clients[hogs[2]].is_shut);
+        assert_false(rig.clients[c].is_shut);
+        broker_rig_done(&rig);
+}
+
+/* ---- CONNECT ---- */
+
+/* A 3.1.1 client whose id, and the topic and payload of whose will, are as long as they can be. */
+static void the_longest_connect_is_taken(void **state)
+{
+        enum { N = 65535, BODY = 10 + 3 * (2 + N) };
+        static uint8_t packet[4 + BODY] = { 0x10, 0x8D, 0x80, 0x0C, 0, 4, 'M', 'Q', 'T', 'T', 4, 6, 0, 0 };
+        struct broker_rig rig;
+        int c;
+
+        (void)state;
+        for (unsigned i = 0; i < 3; i++) {
+                uint8_t *at = packet + 4 + 10 + (size_t)i * (2 + N);
+
+                memset(at, 'x', 2 + N);
+                at[0] = at[1] = 0xFF;
+        }
+        rig_start(&rig, "");
+        c = broker_rig_connect(&rig);
+        broker_rig_feed(&rig, c, packet, sizeof(packet));
+        ASSERT_OUT(&rig, c, 0x20, 2, 0, 0);
+        broker_rig_done(&rig);
+}
+
+static void a_connect_that_is_too_large_is_told_so(void **state)
+{
+        static const uint8_t head[] = { 0x10, 0x80, 0x80, 0x40, 0, 4, 'M', 'Q', 'T', 'T', 5 };
+        struct broker_rig rig;
+        int c;
+
+        (void)state;
+        rig_start(&rig, "");
+        c = broker_rig_connect(&rig);
+        for (size_t i = 0; i < sizeof(head); i++) {
+                assert_false(rig.clients[c].is_shut);
+                broker_rig_feed(&rig, c, head + i, 1);
+        }
+        ASSERT_OUT(&rig, c, 0x20, 3, 0, 0x95, 0);
+        assert_true(rig.clients[c].is_shut);
+        c = broker_rig_connect(&rig);
+        FEED(&rig, c, 0x10, 0x80, 0x80, 0x40, 0, 4, 'M', 'Q', 'T', 'T', 4);
+        assert_int_equal(rig.clients[c].n_out, 0);
+        assert_true(rig.clients[c].is_shut);
+        broker_rig_done(&rig);
+}
+
+/* It need not be waited for. */
+static void what_does_not_begin_with_connect_ends_at_its_first_byte(void **state)
+{
+        struct broker_rig rig;
+        int c;
+
+        (void)state;
+        rig_start(&rig, "");
+        c = broker_rig_connect(&rig);
+        FEED(&rig, c, 0x30);
+        assert_true(rig.clients[c].is_shut);
+        broker_rig_done(&rig);
+}
+
+/* ---- a reload ---- */
+
+/* What a client was told in CONNACK holds as long as its connection. */
+static void a_reload_takes_nothing_back(void **state)
+{
+        static uint8_t large[3 + 1000] = { 0x30, 0xE8, 0x07, 0, 1, 'a' };
+        struct broker_rig rig;
+        int c;
+
+        (void)state;
+        rig_start(&rig, "max_inflight = 3; max_topic_alias = 2; max_packet_bytes = 2000;");
+        c = broker_rig_connect(&rig);
+        FEED(&rig, c, 0x10, 0x0E, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'c');
+        broker_rig_clear(&rig, c);
+        broker_rig_reload(&rig, "max_inflight = 1; max_topic_alias = 0; max_packet_bytes = 256; "
+                                "max_retained_messages = 0;");
+        FEED(&rig, c, 0x34, 9, 0, 1, 'a', 0, 1, 3, 0x23, 0, 2, 0x34, 8, 0, 0, 0, 2, 3, 0x23, 0, 2);
+        ASSERT_OUT(&rig, c, 0x50, 3, 0, 1, 0x10, 0x50, 3, 0, 2, 0x10);
+        broker_rig_feed(&rig, c, large, sizeof(large));
+        FEED(&rig, c, 0x35, 8, 0, 1, 'a', 0, 3, 0, 'x', 'y');
+        ASSERT_OUT(&rig, c, 0x50, 3, 0, 3, 0x10);
+        assert_false(rig.clients[c].is_shut);
+        FEED(&rig, c, 0x34, 8, 0, 1, 'a', 0, 4, 0, 'x', 'y');
+        ASSERT_OUT(&rig, c, 0xE0, 1, 0x93);
+        broker_rig_done(&rig);
+}
+
 static void messages_wait_for_who_is_away(void **state)
 {
         struct broker_rig rig;
@@ -316,6 +539,15 @@ int main(void)
                 cmocka_unit_test(silence_ends_after_one_and_a_half_keepalives),
                 cmocka_unit_test(who_says_nothing_is_sent_away),
                 cmocka_unit_test(who_takes_nothing_is_sent_away),
+                cmocka_unit_test(answers_to_who_takes_none_are_bounded),
+                cmocka_unit_test(who_is_slow_to_read_may_still_publish),
+                cmocka_unit_test(a_packet_that_does_not_go_on_ends_it),
+                cmocka_unit_test(a_packets_memory_grows_no_further_than_announced),
+                cmocka_unit_test(unfinished_packets_of_others_starve_nobody),
+                cmocka_unit_test(the_longest_connect_is_taken),
+                cmocka_unit_test(a_connect_that_is_too_large_is_told_so),
+                cmocka_unit_test(what_does_not_begin_with_connect_ends_at_its_first_byte),
+                cmocka_unit_test(a_reload_takes_nothing_back),
                 cmocka_unit_test(messages_wait_for_who_is_away),
                 cmocka_unit_test(a_session_ends_at_its_expiry),
                 cmocka_unit_test(a_will_is_neither_early_nor_late),

@@ -408,6 +408,32 @@ static void a_flood_waits_for_the_disk(void **state)
         end(&w);
 }
 
+/* We do not read it, so its keepalive says nothing. */
+static void who_waits_for_the_disk_is_not_silent(void **state)
+{
+        static uint8_t flood[2000 * 8];
+        static const uint8_t connect[] = { 0x10, 0x0D, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 10, 0, 1, 'c' };
+        struct world w;
+        int client;
+
+        (void)state;
+        start(&w, "durability = \"sync\";");
+        client = broker_rig_connect(&w.rig);
+        broker_rig_feed(&w.rig, client, connect, sizeof(connect));
+        for (size_t i = 0; i < sizeof(flood); i += 8)
+                memcpy(flood + i, (const uint8_t[]){ 0x33, 6, 0, 1, 'r', 0, 1, 'x' }, 8);
+        broker_rig_feed(&w.rig, client, flood, sizeof(flood));
+        assert_true(connection_is_held_up(w.rig.broker->connections));
+        broker_rig_advance(&w.rig, 20 * USEC_PER_SEC);
+        assert_false(w.rig.clients[client].is_shut);
+        settle(&w);
+        broker_rig_advance(&w.rig, 14 * USEC_PER_SEC);
+        assert_false(w.rig.clients[client].is_shut);
+        broker_rig_advance(&w.rig, 2 * USEC_PER_SEC);
+        assert_true(w.rig.clients[client].is_shut);
+        end(&w);
+}
+
 static void interval_answers_at_once(void **state)
 {
         struct world w;
@@ -894,6 +920,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(sync_answers_after_the_commit),
                 cmocka_unit_test(a_flood_waits_for_the_disk),
+                cmocka_unit_test(who_waits_for_the_disk_is_not_silent),
                 cmocka_unit_test(interval_answers_at_once),
                 cmocka_unit_test(none_writes_at_the_stop),
                 cmocka_unit_test(a_full_store_stops_nobody),
