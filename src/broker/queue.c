@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mbgate/base/array.h"
 #include "mbgate/base/clock.h"
 
 #include "queue.h"
@@ -34,6 +33,16 @@ struct list {
         size_t n;
 };
 
+#define PAGE_IDS  1024
+#define PAGE_BITS 64
+#define PAGES     (65536 / PAGE_IDS)
+
+/* Packet ids, a bit each. */
+struct id_page {
+        unsigned n; /* that are set */
+        uint64_t bits[PAGE_IDS / PAGE_BITS];
+};
+
 struct queue {
         struct queue_limits limits;
         struct list waiting[2]; /* QoS 0; QoS 1 and 2 */
@@ -50,19 +59,17 @@ struct queue {
         uint16_t quota; /* messages that may still be sent before an acknowledgement, MQTT 5.0 §4.9 */
         uint16_t quota_max;
         uint16_t n_unreleased;
-        size_t size_unreleased;
-        uint16_t *unreleased;
+        struct id_page **unreleased; /* PAGES of them; NULL: none has been needed */
 };
 
 int queue_new(const struct queue_limits *limits, struct queue **ret_queue)
 {
-        unsigned max_unreleased = MBGATE_MIN(limits->max_unreleased, QUEUE_INFLIGHT_MAX);
         struct queue *q = calloc(1, sizeof(*q));
 
         if (!q)
                 return -ENOMEM;
         q->limits = *limits;
-        q->limits.max_unreleased = max_unreleased;
+        q->limits.max_unreleased = MBGATE_MIN(limits->max_unreleased, (unsigned)UINT16_MAX);
         q->limits.max_inflight = MBGATE_MIN(MBGATE_MAX(limits->max_inflight, 1u), QUEUE_INFLIGHT_MAX);
         queue_connect(q, UINT16_MAX);
         *ret_queue = q;
@@ -138,6 +145,8 @@ struct queue *queue_free(struct queue *q)
         while (q->inflight.first)
                 item_drop(q, q->inflight.first);
         assert(q->n_bytes == 0 && q->inflight.n == 0 && queue_n_waiting(q) == 0);
+        for (size_t i = 0; q->unreleased && i < PAGES; i++)
+                free(q->unreleased[i]);
         free(q->unreleased);
         free(q);
         return NULL;
@@ -439,45 +448,68 @@ int queue_pubcomp(struct queue *q, uint16_t packet_id)
         return item_end(q, packet_id, ITEM_PUBCOMP);
 }
 
-static uint16_t *unreleased_find(const struct queue *q, uint16_t packet_id)
+static uint64_t *id_bits(struct id_page *page, uint16_t id, uint64_t *ret_bit)
 {
-        for (size_t i = 0; i < q->n_unreleased; i++)
-                if (q->unreleased[i] == packet_id)
-                        return &q->unreleased[i];
-        return NULL;
+        *ret_bit = UINT64_C(1) << id % PAGE_BITS;
+        return &page->bits[id % PAGE_IDS / PAGE_BITS];
 }
 
 bool queue_has_received(const struct queue *q, uint16_t packet_id)
 {
-        return unreleased_find(q, packet_id) != NULL;
+        struct id_page *page = q->unreleased ? q->unreleased[packet_id / PAGE_IDS] : NULL;
+        uint64_t bit;
+
+        return page && (*id_bits(page, packet_id, &bit) & bit) != 0;
+}
+
+static struct id_page *id_page_get(struct queue *q, uint16_t packet_id)
+{
+        struct id_page **page;
+
+        if (!q->unreleased)
+                q->unreleased = calloc(PAGES, sizeof(q->unreleased[0]));
+        if (!q->unreleased)
+                return NULL;
+        page = &q->unreleased[packet_id / PAGE_IDS];
+        if (!*page)
+                *page = calloc(1, sizeof(**page));
+        return *page;
 }
 
 int queue_receive(struct queue *q, uint16_t packet_id)
 {
-        uint16_t *ids;
+        struct id_page *page;
+        uint64_t *bits, bit;
 
-        if (unreleased_find(q, packet_id))
+        if (queue_has_received(q, packet_id))
                 return QUEUE_AGAIN;
         if (q->n_unreleased >= q->limits.max_unreleased)
                 return QUEUE_EXCEEDED;
-        ids = array_reserve(q->unreleased, q->n_unreleased + 1u, &q->size_unreleased, sizeof(*ids));
-        if (!ids)
+        page = id_page_get(q, packet_id);
+        if (!page)
                 return -ENOMEM;
-        q->unreleased = ids;
-        q->unreleased[q->n_unreleased++] = packet_id;
+        bits = id_bits(page, packet_id, &bit);
+        *bits |= bit;
+        page->n++;
+        q->n_unreleased++;
         return 0;
 }
 
 int queue_release(struct queue *q, uint16_t packet_id)
 {
-        uint16_t *found = unreleased_find(q, packet_id);
-        size_t n_behind;
+        struct id_page *page;
+        uint64_t *bits, bit;
 
-        if (!found)
+        if (!queue_has_received(q, packet_id))
                 return QUEUE_UNKNOWN;
+        page = q->unreleased[packet_id / PAGE_IDS];
+        bits = id_bits(page, packet_id, &bit);
+        *bits &= ~bit;
         q->n_unreleased--;
-        n_behind = q->n_unreleased - (size_t)(found - q->unreleased);
-        memmove(found, found + 1, n_behind * sizeof(*found)); /* the oldest stays first */
+        if (--page->n == 0 && q->n_unreleased > 0) { /* one that is alone in its page comes and goes often */
+                q->unreleased[packet_id / PAGE_IDS] = NULL;
+                free(page);
+        }
         return 0;
 }
 
@@ -513,6 +545,7 @@ void queue_each(const struct queue *q, void (*item)(void *user, uint64_t number)
                 item(user, i->number);
         for (const struct item *i = q->waiting[1].first; i; i = i->next)
                 item(user, i->number);
-        for (size_t i = 0; i < q->n_unreleased; i++)
-                unreleased(user, q->unreleased[i]);
+        for (uint32_t id = 0; q->n_unreleased > 0 && id <= UINT16_MAX; id++)
+                if (queue_has_received(q, (uint16_t)id))
+                        unreleased(user, (uint16_t)id);
 }

@@ -324,6 +324,47 @@ static void test_subscription_ids(void **state)
 
 #define N_MESSAGES 300
 
+static void each_id(void *user, uint16_t packet_id)
+{
+        assert_true(packet_id > *(unsigned *)user);
+        *(unsigned *)user = packet_id;
+}
+
+static void each_item(void *user, uint64_t number)
+{
+        (void)user;
+        (void)number;
+        fail();
+}
+
+/* All ids that there are, in any order, each in constant time. */
+static void a_client_may_leave_all_its_ids_unreleased(void **state)
+{
+        struct queue_limits limits = { .max_inflight = 1, .max_unreleased = UINT16_MAX, .max_messages = 1 };
+        unsigned last = 0;
+        struct queue *q;
+
+        (void)state;
+        assert_int_equal(queue_new(&limits, &q), 0);
+        for (unsigned round = 0; round < 2; round++) {
+                for (unsigned id = 1; id <= UINT16_MAX; id++) {
+                        assert_int_equal(queue_receive(q, (uint16_t)id), 0);
+                        assert_int_equal(queue_receive(q, (uint16_t)id), QUEUE_AGAIN);
+                }
+                assert_int_equal(queue_n_unreleased(q), UINT16_MAX);
+                last = 0;
+                queue_each(q, each_item, each_id, &last);
+                assert_int_equal(last, UINT16_MAX);
+                for (unsigned id = UINT16_MAX; id >= 1; id--) {
+                        assert_true(queue_has_received(q, (uint16_t)id));
+                        assert_int_equal(queue_release(q, (uint16_t)id), 0);
+                        assert_int_equal(queue_release(q, (uint16_t)id), QUEUE_UNKNOWN);
+                        assert_false(queue_has_received(q, (uint16_t)id));
+                }
+        }
+        (void)queue_free(q);
+}
+
 /* A client behind a line that breaks: what it has got of each message, and which QoS 2 ids it holds. */
 struct client {
         unsigned got[N_MESSAGES];
@@ -409,6 +450,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_each_qos),
+                cmocka_unit_test(a_client_may_leave_all_its_ids_unreleased),
                 cmocka_unit_test(test_refused_pubrec_and_skip),
                 cmocka_unit_test(test_receive_maximum),
                 cmocka_unit_test(test_reconnection),
