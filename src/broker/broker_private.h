@@ -76,6 +76,7 @@ struct broker {
         size_t n_unsent;       /* written in this batch */
         size_t n_input_bytes;  /* of unfinished packets */
         size_t n_queued_bytes; /* of all queues */
+        size_t n_text_bytes;   /* of all sessions, and the aliases of all connections */
         struct output_pool pool;
         struct broker_stats stats;
         struct log_fields fields;

@@ -142,7 +142,8 @@ static int will_new(const struct broker *b, const struct mqtt_connect *k, struct
 static int session_result_reason(int r)
 {
         switch (r) {
-        case SESSION_FULL: return MQTT_QUOTA_EXCEEDED;
+        case SESSION_FULL:
+        case SESSION_TOO_LARGE: return MQTT_QUOTA_EXCEEDED;
         case SESSION_FOREIGN: return MQTT_NOT_AUTHORISED;
         default: return MQTT_SERVER_UNAVAILABLE;
         }
@@ -277,6 +278,7 @@ static int connection_let_in(struct connection *c, const struct mqtt_connect *k,
         if (k->has_will && will_new(c->broker, k, &will) < 0)
                 return MQTT_SERVER_UNAVAILABLE;
         connection_take_connect(c, k);
+        ask.will = will;
         ask.expiry_s = connect_expiry_s(c, k);
         welcome = connection_welcome(c, k, ask.expiry_s, is_assigned && k->version == MQTT_V5 ? id : NULL);
         if (!connection_can_say(c, &welcome))
@@ -286,7 +288,6 @@ static int connection_let_in(struct connection *c, const struct mqtt_connect *k,
         r = session_open(c->broker, &ask, &c->session);
         if (r != 0 && r != SESSION_RESUMED)
                 return session_result_reason(r);
-        c->session->will = TAKE(will);
         welcome.session_present = r == SESSION_RESUMED;
         connection_open(c, k, &welcome);
         return 0;

@@ -86,6 +86,7 @@ struct connection {
         size_t n_packet;                    /* how long that packet is; 0: not known yet */
         size_t n_login;                     /* bytes of the packet that waits in LOGIN */
         struct connection_aliases *aliases; /* NULL until one is used */
+        size_t n_alias_bytes;               /* of their topics */
         struct connection_held *held, *last_held;
         struct connection_login *login; /* LOGIN: the CONNECT packet and the question */
         const char *why; /* it ends, in the words of a log; static; NULL: what the reason says */
@@ -160,6 +161,9 @@ void connection_refuse(struct connection *c, uint8_t reason);
 
 void connection_login_free(struct connection *c);
 void connection_aliases_free(struct connection *c);
+
+/* Aliases have come to stand for `n_more` bytes of topics, and no more for `n_less`. */
+void connection_charge_aliases(struct connection *c, size_t n_more, size_t n_less);
 
 /* ---- receiving (input.c) ---- */
 

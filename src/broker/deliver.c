@@ -125,11 +125,12 @@ static uint16_t alias_for(struct connection *c, const char *topic, size_t n_topi
                         return (uint16_t)(i + 1);
                 }
         }
-        if (!a || a->n_out >= max)
+        if (!a || a->n_out >= max || !session_has_room(c->session, n_topic))
                 return 0;
         a->out[a->n_out].topic = strndup(topic, n_topic);
         if (!a->out[a->n_out].topic)
                 return 0;
+        connection_charge_aliases(c, n_topic, 0);
         a->out[a->n_out].hash = hash;
         a->out[a->n_out].n = n_topic;
         return ++a->n_out;
@@ -140,6 +141,7 @@ static void alias_take_back(struct connection *c, uint16_t alias, bool was_known
 {
         if (alias > 0 && !was_known) {
                 c->aliases->n_out--;
+                connection_charge_aliases(c, 0, c->aliases->out[c->aliases->n_out].n);
                 free(c->aliases->out[c->aliases->n_out].topic);
                 c->aliases->out[c->aliases->n_out].topic = NULL;
         }
@@ -185,8 +187,10 @@ static int outgoing_put(struct connection *c, struct outgoing *o, const uint8_t 
         if (!by_reference && p->n_payload > 0)
                 memcpy(room + n_head, p->payload, p->n_payload);
         output_commit(&c->output, n);
-        if (by_reference && output_put_payload(&c->output, &c->broker->pool, o->message) < 0)
+        if (by_reference && output_put_payload(&c->output, &c->broker->pool, o->message) < 0) {
+                output_take_back(&c->output, n); /* never half a packet */
                 return -ENOMEM;
+        }
         connection_wrote(c, n_head + p->n_payload);
         return 0;
 }
@@ -215,6 +219,8 @@ static int outgoing_encode(struct connection *c, struct outgoing *o, uint8_t *ro
                                                : outgoing_put(c, o, room, n_head);
         if (r == 0)
                 connection_count_publish(c, o->p->n_payload);
+        else
+                alias_take_back(c, alias, is_known);
         return r;
 }
 
@@ -390,16 +396,6 @@ static void walk_give(struct connection *c, const struct session_walk *w, struct
         publication_done(&p);
 }
 
-static void walk_end(struct session *s)
-{
-        struct session_walk *w = s->walks;
-
-        s->walks = w->next;
-        s->n_walks--;
-        (void)retained_cursor_free(w->cursor);
-        free(w);
-}
-
 /* false: come again, later or when there is room. */
 static bool walk_step(struct connection *c, size_t *looks)
 {
@@ -419,7 +415,7 @@ static bool walk_step(struct connection *c, size_t *looks)
                 walk_give(c, w, m);
                 w->next_us = w->pause_us > 0 ? now_us + w->pause_us : 0;
         } else if (r == 0) {
-                walk_end(s);
+                session_walk_end(s);
         }
         return *looks > 0;
 }

@@ -12,17 +12,50 @@
 
 /* ---- topic aliases, §3.3.2.3.4 ---- */
 
+void connection_charge_aliases(struct connection *c, size_t n_more, size_t n_less)
+{
+        c->n_alias_bytes += n_more - n_less;
+        c->broker->n_text_bytes += n_more - n_less;
+}
+
 void connection_aliases_free(struct connection *c)
 {
         struct connection_aliases *a = TAKE(c->aliases);
 
         if (!a)
                 return;
+        connection_charge_aliases(c, 0, c->n_alias_bytes);
         for (size_t i = 0; i < CONNECTION_ALIASES_MAX; i++) {
                 free(a->in[i]);
                 free(a->out[i].topic);
         }
         free(a);
+}
+
+/* What is refused in any case is not kept: the alias of such a topic stands for an empty one. */
+static size_t topic_kept_bytes(const struct connection *c, struct mqtt_bytes topic)
+{
+        const struct conf_broker *conf = broker_conf(c->broker);
+        unsigned n_levels = 1;
+
+        for (size_t i = 0; i < topic.n; i++)
+                n_levels += topic.data[i] == '/';
+        return topic.n > conf->max_topic_bytes || n_levels > conf->max_topic_levels ? 0 : topic.n;
+}
+
+static int alias_learn(struct connection *c, char **ret_topic, struct mqtt_bytes topic)
+{
+        size_t n = topic_kept_bytes(c, topic), n_old = *ret_topic ? strlen(*ret_topic) : 0;
+        char *text = NULL;
+
+        if (n <= n_old || session_has_room(c->session, n - n_old))
+                text = strndup((const char *)topic.data, n);
+        if (!text)
+                return MQTT_QUOTA_EXCEEDED;
+        connection_charge_aliases(c, n, n_old);
+        free(*ret_topic);
+        *ret_topic = text;
+        return 0;
 }
 
 /* Learns an alias, or finds the topic that it stands for. 0, or the reason. */
@@ -46,9 +79,7 @@ static int publish_resolve_alias(struct connection *c, struct mqtt_publish *p)
                 p->topic = (struct mqtt_bytes){ (const uint8_t *)*topic, strlen(*topic) };
                 return 0;
         }
-        free(*topic);
-        *topic = strndup((const char *)p->topic.data, p->topic.n);
-        return *topic ? 0 : MQTT_QUOTA_EXCEEDED;
+        return alias_learn(c, topic, p->topic);
 }
 
 /* ---- PUBLISH ---- */
@@ -71,7 +102,7 @@ static int publish_check(const struct connection *c, const struct mqtt_publish *
         const struct acl_client client = session_acl_client(c->session);
         const char *topic = (const char *)p->topic.data;
 
-        if (p->topic.n > broker_conf(c->broker)->max_topic_bytes)
+        if (p->topic.n == 0 || p->topic.n > broker_conf(c->broker)->max_topic_bytes)
                 return MQTT_BAD_TOPIC;
         if (!authority_may(c->broker->authority, &client, ACL_WRITE, topic, p->topic.n))
                 return MQTT_NOT_AUTHORISED;

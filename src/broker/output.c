@@ -74,6 +74,12 @@ void output_commit(struct output *o, size_t n)
         o->n_bytes += n;
 }
 
+void output_take_back(struct output *o, size_t n)
+{
+        o->last->n -= n;
+        o->n_bytes -= n;
+}
+
 int output_put(struct output *o, struct output_pool *pool, const void *bytes, size_t n)
 {
         uint8_t *room = output_reserve(o, pool, n);

@@ -51,6 +51,9 @@ void output_pool_done(struct output_pool *pool);
 uint8_t *output_reserve(struct output *o, struct output_pool *pool, size_t n);
 void output_commit(struct output *o, size_t n);
 
+/* Takes back what the last output_commit() has added. */
+void output_take_back(struct output *o, size_t n);
+
 /* Copies. −ENOMEM. */
 MUST_CHECK int output_put(struct output *o, struct output_pool *pool, const void *bytes, size_t n);
 

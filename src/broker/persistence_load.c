@@ -128,8 +128,11 @@ static bool take_subscription(struct persistence *p, struct mqtt_bytes key, stru
                 .retain_as_published = row.retain_as_published,
                 .id = row.id,
         };
-        return subscriptions_add(p->broker->subscriptions, &s->subscriber, (const char *)key.data + 4,
-                                 key.n - 4, &options) == 0;
+        if (subscriptions_add(p->broker->subscriptions, &s->subscriber, (const char *)key.data + 4, key.n - 4,
+                              &options) != 0)
+                return false;
+        session_charge(s, key.n - 4);
+        return true;
 }
 
 static bool take_state(struct persistence *p, struct mqtt_bytes key, struct mqtt_bytes value)

@@ -31,6 +31,60 @@ struct session *session_find(struct broker *b, const char *id)
         return s;
 }
 
+/* ---- texts: what clients choose, and how much of it ---- */
+
+static bool broker_has_room(const struct broker *b, size_t n_own, size_t n_all)
+{
+        const struct conf_broker *conf = broker_conf(b);
+
+        return n_own <= conf->max_client_bytes &&
+               (n_own <= SESSION_FREE_BYTES || n_all <= conf->max_client_bytes_total);
+}
+
+bool session_has_room(const struct session *s, size_t n)
+{
+        size_t n_own = s->n_text_bytes + (s->connection ? s->connection->n_alias_bytes : 0);
+
+        return broker_has_room(s->broker, n_own + n, s->broker->n_text_bytes + n);
+}
+
+void session_charge(struct session *s, size_t n)
+{
+        s->n_text_bytes += n;
+        s->broker->n_text_bytes += n;
+}
+
+void session_discharge(struct session *s, size_t n)
+{
+        s->n_text_bytes -= n;
+        s->broker->n_text_bytes -= n;
+}
+
+static size_t will_bytes(const struct message *will)
+{
+        return will ? will->topic_bytes + will->payload_bytes + will->properties_bytes : 0;
+}
+
+void session_set_will(struct session *s, struct message *will)
+{
+        session_charge(s, will_bytes(will));
+        session_discharge(s, will_bytes(s->will));
+        (void)message_unref(s->will);
+        s->will = will;
+}
+
+/* Whether what a client brings, besides what it has, is not too much. `s`: what it has; NULL: nothing. */
+static bool session_would_fit(const struct broker *b, const struct session_ask *ask, const struct session *s,
+                              bool is_resumed)
+{
+        size_t n = strlen(ask->id) + (ask->user ? strlen(ask->user) : 0) + will_bytes(ask->will);
+        size_t n_old = s ? s->n_text_bytes : 0;
+
+        if (is_resumed)
+                n = n_old - will_bytes(s->will) + will_bytes(ask->will);
+        return broker_has_room(b, n, b->n_text_bytes - n_old + n);
+}
+
 /* ---- coming ---- */
 
 static int session_new(struct broker *b, const char *id, const char *user, struct session **ret_session)
@@ -50,6 +104,7 @@ static int session_new(struct broker *b, const char *id, const char *user, struc
                 return -ENOMEM;
         }
         HASH_ADD_KEYPTR(hh, b->sessions, s->id, strlen(s->id), s);
+        session_charge(s, strlen(s->id) + (s->user ? strlen(s->user) : 0));
         *ret_session = s;
         return 0;
 }
@@ -115,6 +170,8 @@ int session_open(struct broker *b, const struct session_ask *ask, struct session
 
         if (s && (s->local || (s->connection && !session_is_of(s, ask->user))))
                 return SESSION_FOREIGN;
+        if (!session_would_fit(b, ask, s, s && !ask->clean && s->expiry_s > 0 && session_is_of(s, ask->user)))
+                return SESSION_TOO_LARGE;
         if (s && s->connection)
                 session_take_over(s, ask->clean || s->expiry_s == 0);
         if (s && s->will_us == 0)
@@ -132,7 +189,7 @@ int session_open(struct broker *b, const struct session_ask *ask, struct session
                         return r;
                 b->n_away++;
         }
-        s->will = message_unref(s->will);
+        session_set_will(s, ask->will ? message_ref(ask->will) : NULL);
         s->will_us = s->ends_us = CLOCK_NEVER_US;
         s->expiry_s = ask->expiry_s;
         if (s->stored != 0 || s->expiry_s > 0)
@@ -147,11 +204,12 @@ static void session_publish_will(struct session *s)
 {
         struct broker *b = s->broker;
         const struct acl_client client = session_acl_client(s);
-        struct message *will = TAKE(s->will);
+        struct message *will = s->will ? message_ref(s->will) : NULL;
         struct publication p;
         uint64_t stored;
 
         s->will_us = CLOCK_NEVER_US;
+        session_set_will(s, NULL);
         if (!will)
                 return;
         p = publication_of(will);
@@ -179,7 +237,8 @@ static void session_free(struct session *s)
                 b->n_queued_bytes -= queue_n_bytes(s->queue);
                 s->queue = queue_free(s->queue);
         }
-        s->will = message_unref(s->will);
+        session_set_will(s, NULL);
+        session_discharge(s, s->n_text_bytes);
         HASH_DEL(b->sessions, s);
         if (!s->local)
                 b->n_away--;
@@ -220,7 +279,7 @@ void session_leave(struct session *s, bool with_will)
         b->n_away++;
         session_walks_drop(s);
         if (!with_will)
-                s->will = message_unref(s->will);
+                session_set_will(s, NULL);
         if (s->expiry_s == 0) {
                 session_end(s);
                 return;
@@ -300,7 +359,7 @@ int session_queue(struct session *s, struct queue **ret_queue)
         const struct conf_broker *conf = broker_conf(s->broker);
         struct queue_limits limits = {
                 .max_inflight = conf->max_inflight,
-                .max_unreleased = QUEUE_INFLIGHT_MAX,
+                .max_unreleased = UINT16_MAX, /* 5.0 clients have been told less: inbound.c */
                 .max_messages = conf->max_queued_messages,
                 .max_bytes = conf->max_queued_bytes,
         };
@@ -395,24 +454,21 @@ void session_deliver(struct session *s, struct publication *p, const struct subs
 
 /* ---- walks ---- */
 
-static struct session_walk *walk_free(struct session_walk *w)
+void session_walk_end(struct session *s)
 {
-        if (!w)
-                return NULL;
+        struct session_walk *w = s->walks;
+
+        s->walks = w->next;
+        s->n_walks--;
+        session_discharge(s, w->n_bytes);
         (void)retained_cursor_free(w->cursor);
         free(w);
-        return NULL;
 }
 
 void session_walks_drop(struct session *s)
 {
-        while (s->walks) {
-                struct session_walk *w = s->walks;
-
-                s->walks = w->next;
-                (void)walk_free(w);
-        }
-        s->n_walks = 0;
+        while (s->walks)
+                session_walk_end(s);
 }
 
 void session_walks_cancel(struct session *s, const char *filter, size_t n_filter)
@@ -441,6 +497,7 @@ int session_walk_begin(struct session *s, struct session_walk *like, const char 
                 return -ENOMEM;
         *w = *like;
         w->next = NULL;
+        w->n_bytes = n_filter;
         r = retained_cursor_new(like->is_known ? b->known : b->retained, filter, n_filter, &w->cursor);
         if (r != 0) {
                 free(w);
@@ -452,12 +509,11 @@ int session_walk_begin(struct session *s, struct session_walk *like, const char 
         while (*end)
                 end = &(*end)->next;
         *end = w;
-        if (s->n_walks++ >= broker_conf(b)->max_subscriptions_per_client) {
-                w = s->walks;
-                s->walks = w->next;
-                s->n_walks--;
-                (void)walk_free(w);
-        }
+        s->n_walks++;
+        session_charge(s, n_filter);
+        while (s->walks &&
+               (s->n_walks > broker_conf(b)->max_subscriptions_per_client || !session_has_room(s, 0)))
+                session_walk_end(s);
         if (s->connection)
                 connection_mark_dirty(s->connection);
         return 0;

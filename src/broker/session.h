@@ -36,6 +36,7 @@ struct session_walk {
         struct session_walk *next;
         struct retained_cursor *cursor;
         uint64_t next_us;  /* not before */
+        size_t n_bytes;    /* of its filter */
         uint32_t pause_us; /* between two messages; 0: as fast as the client takes them */
         uint32_t sub_id;
         uint8_t qos;
@@ -56,6 +57,7 @@ struct session {
         struct queue *queue; /* NULL until something must wait */
         struct session_walk *walks;
         size_t n_walks;
+        size_t n_text_bytes; /* id, user, filters, walks, will: charged to it, and to all together */
         struct message *will;
         uint64_t will_us; /* when it is due; CLOCK_NEVER_US */
         uint64_t ends_us; /* when the session ends; CLOCK_NEVER_US: connected, or never */
@@ -73,11 +75,13 @@ struct session_ask {
         const char *user;
         bool clean;
         uint32_t expiry_s;
+        struct message *will; /* or NULL; borrowed */
 };
 
 enum session_result {
         SESSION_RESUMED = 1, /* it was there: session present */
         SESSION_FULL,        /* more sessions than the limit, and none that is away could go */
+        SESSION_TOO_LARGE,   /* its id, user name and will take more memory than it, or all, may */
         SESSION_FOREIGN,     /* a client of another user is connected under this id */
 };
 
@@ -106,6 +110,18 @@ void session_end_all(struct broker *b);
 MUST_CHECK int session_restore(struct broker *b, const char *id, const char *user, uint32_t expiry_s,
                                uint64_t away_s, struct session **ret_session);
 
+/* So much text everybody may have, even when all together have as much as they may: nobody is shut out. */
+#define SESSION_FREE_BYTES 4096
+
+/* Whether it (its connection's aliases counted in) may have `n` more bytes of text. */
+bool session_has_room(const struct session *s, size_t n);
+
+void session_charge(struct session *s, size_t n);
+void session_discharge(struct session *s, size_t n);
+
+/* Takes the reference over; NULL: none. */
+void session_set_will(struct session *s, struct message *will);
+
 struct session *session_find(struct broker *b, const char *id);
 
 /* A session of the broker's own that has no connection and never ends. −ENOMEM. */
@@ -124,9 +140,12 @@ void session_deliver(struct session *s, struct publication *p, const struct subs
  */
 MUST_CHECK int session_enqueue(struct session *s, const struct queue_message *m);
 
-/* Begins to send what a table holds of a filter. −ENOMEM; more walks than filters: the oldest goes. */
+/* Begins to send what a table holds of a filter. −ENOMEM; more walks than filters, or texts than it may have:
+ * the oldest goes. */
 MUST_CHECK int session_walk_begin(struct session *s, struct session_walk *like, const char *filter,
                                   size_t n_filter);
+/* Ends the oldest. */
+void session_walk_end(struct session *s);
 void session_walks_drop(struct session *s);
 
 /* The subscription to this filter ends: no more for it. */

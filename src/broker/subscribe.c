@@ -90,8 +90,13 @@ static uint8_t subscribe_one(struct connection *c, const struct mqtt_filter *f, 
         r = subscriptions_add(b->subscriptions, &s->subscriber, filter, f->filter.n, &options);
         if (r == SUBSCRIPTIONS_INVALID)
                 return MQTT_BAD_FILTER;
+        if (r == 0 && !session_has_room(s, f->filter.n)) {
+                (void)subscriptions_remove(b->subscriptions, &s->subscriber, filter, f->filter.n);
+                return MQTT_QUOTA_EXCEEDED;
+        }
         if (r < 0 || r == SUBSCRIPTIONS_FULL)
                 return MQTT_QUOTA_EXCEEDED;
+        session_charge(s, r == 0 ? f->filter.n : 0);
         persistence_subscribe(b->persistence, s, f->filter, &options);
         if (subscribe_walk(c, f, sub_id, r == 0) < 0)
                 connection_doom(c, MQTT_QUOTA_EXCEEDED);
@@ -143,8 +148,10 @@ int connection_on_unsubscribe(struct connection *c, const struct mqtt_frame *f)
         while (mqtt_next_filter(&s, false, &filter)) {
                 r = subscriptions_remove(b->subscriptions, &c->session->subscriber,
                                          (const char *)filter.filter.data, filter.filter.n);
-                if (r == 0)
+                if (r == 0) {
+                        session_discharge(c->session, filter.filter.n);
                         unsubscribe_end(c->session, filter.filter);
+                }
                 reasons.codes[reasons.n++] = r == 0 ? MQTT_SUCCESS : MQTT_NO_SUBSCRIPTION;
         }
         reasons_put(c, MQTT_UNSUBACK, s.packet_id, &reasons);

@@ -234,6 +234,8 @@ static void check_limits(struct loader *l, const struct conf_broker *b)
         check_at_most(l, "max_clients", b->max_clients, "max_sessions", b->max_sessions);
         check_at_most(l, "max_subscriptions_per_client", b->max_subscriptions_per_client, "max_subscriptions",
                       b->max_subscriptions);
+        check_at_most(l, "max_client_bytes", b->max_client_bytes, "max_client_bytes_total",
+                      b->max_client_bytes_total);
         check_at_most(l, "max_queued_bytes", b->max_queued_bytes, "max_queued_bytes_total",
                       b->max_queued_bytes_total);
 }

@@ -521,7 +521,16 @@ const struct schema_key schema_keys[] = {
           .deflt = "100000", .change = ADJUST, .help = "Subscriptions of all clients together." },
         { BROKER, 0, "max_subscriptions_per_client", INT, MEMBER(broker, max_subscriptions_per_client),
           RANGE(1, 1000000), .deflt = "1000", .change = ADJUST, .help = "Subscriptions of one client." },
-        { BROKER, 0, "max_inflight", INT, MEMBER(broker, max_inflight), RANGE(1, 65535), .deflt = "20",
+        { BROKER, 0, "max_client_bytes", INT, MEMBER(broker, max_client_bytes), RANGE(1024, 1073741824),
+          .deflt = "1048576", .change = ADJUST,
+          .help = "Memory that the texts of one client take at most: its id and user name, topic filters, "
+                  "topic "
+                  "aliases and will. What is more is refused." },
+        { BROKER, 0, "max_client_bytes_total", INT, MEMBER(broker, max_client_bytes_total),
+          RANGE(65536, 2147483647), .deflt = "67108864", .change = ADJUST,
+          .help = "Memory that the texts of all clients take at most; 4096 bytes each may have in any "
+                  "case." },
+        { BROKER, 0, "max_inflight", INT, MEMBER(broker, max_inflight), RANGE(1, 1024), .deflt = "20",
           .change = ADJUST,
           .help = "Messages of QoS 1 and 2 that are on their way to a client, or from it, at a time." },
         { BROKER, 0, "max_queued_messages", INT, MEMBER(broker, max_queued_messages), RANGE(1, 1000000),
@@ -537,7 +546,7 @@ const struct schema_key schema_keys[] = {
           .help = "Retained messages; further topics are not retained. 0: none is." },
         { BROKER, 0, "max_retained_bytes", INT, MEMBER(broker, max_retained_bytes), RANGE(0, 2147483647),
           .deflt = "33554432", .change = ADJUST, .help = "Memory that they take at most." },
-        { BROKER, 0, "max_topic_alias", INT, MEMBER(broker, max_topic_alias), RANGE(0, 65535), .deflt = "10",
+        { BROKER, 0, "max_topic_alias", INT, MEMBER(broker, max_topic_alias), RANGE(0, 16), .deflt = "10",
           .change = ADJUST, .help = "Topic aliases of a connection, each way." },
         { BROKER, 0, "max_keepalive_s", INT, MEMBER(broker, max_keepalive_s), RANGE(1, 65535),
           .deflt = "65535", .change = ADJUST,

@@ -461,6 +461,43 @@ def test_random_packets(endure):
 
 # ---- floods ----
 
+def test_long_texts(endure):
+    """Filters, topic aliases, ids and wills of 65 535 bytes, of 60 clients with sessions that would stay: what one and what
+    all may have in texts is bounded, and whoever wants little gets it."""
+    def long(n):
+        return f"{n:04}" + "x" * 65531
+
+    def attack(server):
+        peers = []
+        try:
+            for i in range(60):
+                peer = raw.Peer(server.port)
+                peers.append(peer)
+                peer.version = 5
+                peer.send(raw.connect(long(i), 5, clean=False, will=(long(i), bytes(60000), 0, False), props=b"\x11\0\0\x0e\x10"))
+                if peer.expect(raw.CONNACK)[1]:
+                    continue
+                codes = [peer.subscribe((long(n), 0))[0] for n in range(1000, 1020)]
+                assert set(codes) <= {0, 0x97} and 0x97 in codes, codes
+                with contextlib.suppress(OSError):
+                    for alias in range(1, 11):
+                        peer.send(raw.packet(0x30, raw.text(long(2000 + alias)) + bytes([3, 0x23, 0, alias]) + b"x"))
+                    peer.wait_end()  # DISCONNECT: 0x97
+            with raw.Peer(server.port) as peer:
+                peer.connect("modest", 5)
+                assert peer.subscribe(("little", 1)) == [1]
+        finally:
+            for peer in peers:
+                peer.close()
+        for i in range(60):
+            with raw.Peer(server.port) as peer:
+                peer.version = 5
+                peer.send(raw.connect(long(i), 5))
+                peer.expect(raw.CONNACK)
+    endure(attack, mib=24, sockets=70, left_mib=6,
+           more="max_client_bytes = 524288; max_client_bytes_total = 8388608; durability = \"none\";")
+
+
 def test_subscription_flood(endure):
     """Each client has max_subscriptions_per_client, all together max_subscriptions: more are refused, and all of it goes
     with the clients."""

@@ -108,6 +108,8 @@ struct conf_broker {
         uint32_t max_topic_levels;
         uint32_t max_subscriptions; /* all together */
         uint32_t max_subscriptions_per_client;
+        uint32_t max_client_bytes;       /* of its texts: id, user, filters, aliases, will */
+        uint32_t max_client_bytes_total; /* all together */
         uint32_t max_inflight;
         uint32_t max_queued_messages;
         uint32_t max_queued_bytes;

@@ -344,6 +344,189 @@ static void what_does_not_begin_with_connect_ends_at_its_first_byte(void **state
         broker_rig_done(&rig);
 }
 
+/* ---- texts ---- */
+
+#define LONG_BYTES 3000
+
+/* A packet whose body is `n_head` bytes, then a text of LONG_BYTES of `letter`, then `n_tail` bytes. */
+static void feed_long(struct broker_rig *rig, int c, uint8_t first, const void *head, size_t n_head,
+                      char letter, const void *tail, size_t n_tail)
+{
+        uint8_t packet[3 + LONG_BYTES + 100], *at = packet + 3;
+        size_t n = n_head + 2 + LONG_BYTES + n_tail;
+
+        packet[0] = first;
+        packet[1] = (uint8_t)(n | 0x80);
+        packet[2] = (uint8_t)(n >> 7);
+        memcpy(at, head, n_head);
+        at += n_head;
+        *at++ = LONG_BYTES >> 8;
+        *at++ = LONG_BYTES & 0xFF;
+        memset(at, letter, LONG_BYTES);
+        memcpy(at + LONG_BYTES, tail, n_tail);
+        broker_rig_feed(rig, c, packet, 3 + n);
+}
+
+static void subscribe_long(struct broker_rig *rig, int c, char letter, uint8_t code)
+{
+        feed_long(rig, c, 0x82, "\0\1\0", 3, letter, "\0", 1);
+        ASSERT_OUT(rig, c, 0x90, 4, 0, 1, 0, code);
+}
+
+static void publish_alias(struct broker_rig *rig, int c, char letter, uint8_t alias)
+{
+        feed_long(rig, c, 0x30, "", 0, letter, (const uint8_t[]){ 3, 0x23, 0, alias, 'x' }, 5);
+}
+
+static int client_v5(struct broker_rig *rig, char letter, bool clean)
+{
+        int c = broker_rig_connect(rig);
+
+        FEED(rig, c, 0x10, 0x13, 0, 4, 'M', 'Q', 'T', 'T', 5, clean ? 2 : 0, 0, 0, 5, 0x11, 0, 0, 0, 60, 0, 1,
+             (uint8_t)letter);
+        assert_int_equal(rig->clients[c].out[0], 0x20);
+        broker_rig_clear(rig, c);
+        return c;
+}
+
+/* Filters and aliases of one client are charged together, and given back when they go. */
+static void the_texts_of_a_client_are_bounded(void **state)
+{
+        struct broker_rig rig;
+        int c;
+
+        (void)state;
+        rig_start(&rig, "max_client_bytes = 10000;");
+        c = client_v5(&rig, 'c', true);
+        for (char letter = 'a'; letter < 'd'; letter++)
+                subscribe_long(&rig, c, letter, 0);
+        subscribe_long(&rig, c, 'a', 0); /* once more is none more */
+        subscribe_long(&rig, c, 'd', 0x97);
+        feed_long(&rig, c, 0xA2, "\0\2\0", 3, 'a', "", 0);
+        ASSERT_OUT(&rig, c, 0xB0, 4, 0, 2, 0, 0);
+        publish_alias(&rig, c, 'x', 1);
+        publish_alias(&rig, c, 'y', 1);
+        subscribe_long(&rig, c, 'd', 0x97);
+        assert_false(rig.clients[c].is_shut);
+        assert_int_equal(rig.broker->n_text_bytes, 1 + 3 * LONG_BYTES);
+        publish_alias(&rig, c, 'x', 2);
+        ASSERT_OUT(&rig, c, 0xE0, 1, 0x97);
+        assert_int_equal(rig.broker->n_text_bytes, 1 + 2 * LONG_BYTES); /* its session lives on */
+        c = client_v5(&rig, 'c', false);
+        subscribe_long(&rig, c, 'd', 0);
+        c = client_v5(&rig, 'c', true);
+        assert_int_equal(rig.broker->n_text_bytes, 1);
+        broker_rig_done(&rig);
+}
+
+/* A will that is too much: refused before anything is done for it, or to the session of its id. */
+static void a_will_is_charged(void **state)
+{
+        static const uint8_t head[] = { 0, 4, 'M', 'Q', 'T', 'T', 5, 0x06, 0, 0, 0, 0, 1, 'c', 0, 0, 1, 'w' };
+        struct broker_rig rig;
+        int old, c;
+
+        (void)state;
+        rig_start(&rig, "max_client_bytes = 3002;");
+        c = broker_rig_connect(&rig);
+        feed_long(&rig, c, 0x10, head, sizeof(head), 'w', "", 0);
+        assert_int_equal(rig.clients[c].out[3], 0);
+        assert_int_equal(rig.broker->n_text_bytes, 1 + 1 + LONG_BYTES);
+        FEED(&rig, c, 0xE0, 0);
+        assert_int_equal(rig.broker->n_text_bytes, 0);
+        broker_rig_reload(&rig, "max_client_bytes = 3001;");
+        old = client_v5(&rig, 'c', true);
+        c = broker_rig_connect(&rig);
+        feed_long(&rig, c, 0x10, head, sizeof(head), 'w', "", 0);
+        ASSERT_OUT(&rig, c, 0x20, 3, 0, 0x97, 0);
+        assert_false(rig.clients[old].is_shut);
+        broker_rig_done(&rig);
+}
+
+/* Together they have so much, but who has little gets it in any case. */
+static void the_texts_of_all_are_bounded(void **state)
+{
+        struct broker_rig rig;
+        unsigned n_granted = 0;
+        int c;
+
+        (void)state;
+        rig_start(&rig, "max_client_bytes = 40000; max_client_bytes_total = 65536;");
+        for (char client = 'A'; client < 'D'; client++) {
+                c = client_v5(&rig, client, true);
+                for (char letter = 'a'; letter < 'l'; letter++) {
+                        feed_long(&rig, c, 0x82, "\0\1\0", 3, letter, "\0", 1);
+                        n_granted += rig.clients[c].out[5] == 0;
+                        broker_rig_clear(&rig, c);
+                }
+        }
+        assert_int_equal(n_granted, 65536 / LONG_BYTES + 1); /* the one of the last client */
+        c = client_v5(&rig, 'z', true);
+        subscribe_long(&rig, c, 'a', 0);
+        subscribe_long(&rig, c, 'b', 0x97);
+        subscribe_long(&rig, c, 'a', 0);
+        broker_rig_done(&rig);
+}
+
+/* Repeated subscriptions of who does not read leave walks behind; they are texts, too. */
+static void walks_are_charged(void **state)
+{
+        struct broker_rig rig;
+        int from, c;
+
+        (void)state;
+        rig_start(&rig, "max_client_bytes = 10000; publish_pause_ms = 1000; remember = true;");
+        from = client_v5(&rig, 'f', true);
+        feed_long(&rig, from, 0x31, "", 0, 'a', "\0x", 2);
+        c = client_v5(&rig, 'c', true);
+        rig.clients[c].is_stuck = true;
+        for (unsigned i = 0; i < 50; i++)
+                feed_long(&rig, c, 0x82, "\0\1\0", 3, 'a', "\0", 1);
+        assert_true(rig.broker->n_text_bytes <= 10000 + 1);
+        broker_rig_close(&rig, c);
+        broker_rig_done(&rig);
+}
+
+/* An alias of a topic that is refused anyhow costs nothing, and what is sent by it is refused, too. */
+static void an_alias_of_a_bad_topic_keeps_nothing(void **state)
+{
+        struct broker_rig rig;
+        int c;
+
+        (void)state;
+        rig_start(&rig, "max_topic_bytes = 100; max_topic_levels = 2;");
+        c = client_v5(&rig, 'c', true);
+        publish_alias(&rig, c, 'x', 1);
+        FEED(&rig, c, 0x30, 12, 0, 5, 'a', '/', 'b', '/', 'c', 3, 0x23, 0, 2, 'x');
+        assert_int_equal(rig.broker->n_text_bytes, 1);
+        FEED(&rig, c, 0x32, 9, 0, 0, 0, 7, 3, 0x23, 0, 1, 'x', 0x34, 9, 0, 0, 0, 8, 3, 0x23, 0, 2, 'x');
+        ASSERT_OUT(&rig, c, 0x40, 3, 0, 7, 0x90, 0x50, 3, 0, 8, 0x90);
+        FEED(&rig, c, 0x32, 10, 0, 1, 'a', 0, 9, 3, 0x23, 0, 1, 'x', 0x32, 9, 0, 0, 0, 10, 3, 0x23, 0, 1,
+             'x');
+        ASSERT_OUT(&rig, c, 0x40, 3, 0, 9, 0x10, 0x40, 3, 0, 10, 0x10);
+        broker_rig_done(&rig);
+}
+
+/* ---- QoS 2 ---- */
+
+/* 3.1.1 knows no receive maximum: as many messages as there are ids may be under way. */
+static void clients_of_3_1_1_may_leave_all_ids_unreleased(void **state)
+{
+        struct broker_rig rig;
+        int c;
+
+        (void)state;
+        rig_start(&rig, "");
+        c = client_v4(&rig, 'c', true, 0);
+        for (unsigned id = 1; id <= UINT16_MAX; id++) {
+                FEED(&rig, c, 0x34, 5, 0, 1, 'a', (uint8_t)(id >> 8), (uint8_t)id);
+                ASSERT_OUT(&rig, c, 0x50, 2, (uint8_t)(id >> 8), (uint8_t)id);
+        }
+        FEED(&rig, c, 0x62, 2, 0xFF, 0xFF);
+        ASSERT_OUT(&rig, c, 0x70, 2, 0xFF, 0xFF);
+        broker_rig_done(&rig);
+}
+
 /* ---- a reload ---- */
 
 /* What a client was told in CONNACK holds as long as its connection. */
@@ -547,6 +730,12 @@ int main(void)
                 cmocka_unit_test(the_longest_connect_is_taken),
                 cmocka_unit_test(a_connect_that_is_too_large_is_told_so),
                 cmocka_unit_test(what_does_not_begin_with_connect_ends_at_its_first_byte),
+                cmocka_unit_test(the_texts_of_a_client_are_bounded),
+                cmocka_unit_test(a_will_is_charged),
+                cmocka_unit_test(the_texts_of_all_are_bounded),
+                cmocka_unit_test(walks_are_charged),
+                cmocka_unit_test(an_alias_of_a_bad_topic_keeps_nothing),
+                cmocka_unit_test(clients_of_3_1_1_may_leave_all_ids_unreleased),
                 cmocka_unit_test(a_reload_takes_nothing_back),
                 cmocka_unit_test(messages_wait_for_who_is_away),
                 cmocka_unit_test(a_session_ends_at_its_expiry),
