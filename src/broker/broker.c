@@ -321,6 +321,7 @@ struct broker *broker_free(struct broker *b)
         b->timer = loop_timer_free(b->timer);
         b->transport = transport_free(b->transport);
         output_pool_done(&b->pool);
+        assert(b->n_input_bytes == 0 && b->n_text_bytes == 0);
         b->conf = conf_unref(b->conf);
         free(b);
         return NULL;
