@@ -459,6 +459,8 @@ void session_walk_end(struct session *s)
         struct session_walk *w = s->walks;
 
         s->walks = w->next;
+        if (!s->walks)
+                s->last_walk = NULL;
         s->n_walks--;
         session_discharge(s, w->n_bytes);
         (void)retained_cursor_free(w->cursor);
@@ -473,23 +475,26 @@ void session_walks_drop(struct session *s)
 
 void session_walks_cancel(struct session *s, const char *filter, size_t n_filter)
 {
-        struct session_walk **at = &s->walks, *w;
+        struct session_walk **at = &s->walks, *last = NULL, *w;
 
         while ((w = *at) != NULL) {
                 if (!w->is_of_subscription || !retained_cursor_is_on(w->cursor, filter, n_filter)) {
+                        last = w;
                         at = &w->next;
                         continue;
                 }
                 *at = w->next;
                 s->n_walks--;
+                session_discharge(s, w->n_bytes);
                 (void)walk_free(w);
         }
+        s->last_walk = last;
 }
 
 int session_walk_begin(struct session *s, struct session_walk *like, const char *filter, size_t n_filter)
 {
         struct broker *b = s->broker;
-        struct session_walk *w, **end = &s->walks;
+        struct session_walk *w;
         int r;
 
         w = malloc(sizeof(*w));
@@ -506,9 +511,8 @@ int session_walk_begin(struct session *s, struct session_walk *like, const char 
         /* With on_change it may be kept from the client, being no news for others. */
         if (w->is_of_subscription && !s->connection->options->on_change)
                 retained_cursor_skip_newer(w->cursor);
-        while (*end)
-                end = &(*end)->next;
-        *end = w;
+        *(s->last_walk ? &s->last_walk->next : &s->walks) = w;
+        s->last_walk = w;
         s->n_walks++;
         session_charge(s, n_filter);
         while (s->walks &&

@@ -55,7 +55,7 @@ struct session {
         char *user; /* NULL: none */
         UT_hash_handle hh;
         struct queue *queue; /* NULL until something must wait */
-        struct session_walk *walks;
+        struct session_walk *walks, *last_walk;
         size_t n_walks;
         size_t n_text_bytes; /* id, user, filters, walks, will: charged to it, and to all together */
         struct message *will;
