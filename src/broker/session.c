@@ -454,6 +454,14 @@ void session_deliver(struct session *s, struct publication *p, const struct subs
 
 /* ---- walks ---- */
 
+static void walk_free(struct session *s, struct session_walk *w)
+{
+        s->n_walks--;
+        session_discharge(s, w->n_bytes);
+        (void)retained_cursor_free(w->cursor);
+        free(w);
+}
+
 void session_walk_end(struct session *s)
 {
         struct session_walk *w = s->walks;
@@ -461,10 +469,7 @@ void session_walk_end(struct session *s)
         s->walks = w->next;
         if (!s->walks)
                 s->last_walk = NULL;
-        s->n_walks--;
-        session_discharge(s, w->n_bytes);
-        (void)retained_cursor_free(w->cursor);
-        free(w);
+        walk_free(s, w);
 }
 
 void session_walks_drop(struct session *s)
@@ -484,9 +489,7 @@ void session_walks_cancel(struct session *s, const char *filter, size_t n_filter
                         continue;
                 }
                 *at = w->next;
-                s->n_walks--;
-                session_discharge(s, w->n_bytes);
-                (void)walk_free(w);
+                walk_free(s, w);
         }
         s->last_walk = last;
 }
