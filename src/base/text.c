@@ -30,9 +30,10 @@ int text_parse_i64(const char *text, size_t len_bytes, int64_t min, int64_t max,
         return 0;
 }
 
-/* The length of the well-formed sequence at `p`, or 0: Unicode 15, table 3-7. */
-static size_t text_utf8_sequence(const unsigned char *p, size_t n)
+/* Unicode 15, table 3-7. */
+size_t text_utf8_sequence(const char *text, size_t n)
 {
+        const unsigned char *p = (const unsigned char *)text;
         unsigned char low = 0x80, high = 0xBF;
         size_t len;
 
@@ -62,11 +63,10 @@ static size_t text_utf8_sequence(const unsigned char *p, size_t n)
 
 bool text_is_mqtt_utf8(const char *text, size_t len_bytes)
 {
-        const unsigned char *p = (const unsigned char *)text;
         size_t i = 0;
 
         while (i < len_bytes) {
-                size_t n = text_utf8_sequence(p + i, len_bytes - i);
+                size_t n = text_utf8_sequence(text + i, len_bytes - i);
 
                 if (n == 0)
                         return false;

@@ -33,7 +33,8 @@ struct log_fields {
         int exception;      /* MBGATE_EXCEPTION: a Modbus exception code */
 };
 
-/* Receives finished lines without a newline, one at a time (the log's mutex is held: do not log from it). */
+/* Receives finished lines without a newline, control characters and bytes that are no UTF-8 as "\x1b", one at
+ * a time (the log's mutex is held: do not log from it). */
 typedef void (*log_sink_fn)(void *user, enum log_level level, const struct log_fields *fields,
                             const char *line);
 

@@ -15,6 +15,10 @@
  */
 MUST_CHECK int text_parse_i64(const char *text, size_t len_bytes, int64_t min, int64_t max, int64_t *ret);
 
+/* The length of the well-formed UTF-8 sequence at `text`, of which `n` > 0 bytes are there; 0: none, or
+ * U+0000. */
+size_t text_utf8_sequence(const char *text, size_t n);
+
 /* Well-formed UTF-8 (no surrogates, no overlong forms, ≤ U+10FFFF) and no U+0000: MQTT 5.0 §1.5.4. */
 bool text_is_mqtt_utf8(const char *text, size_t len_bytes);
 

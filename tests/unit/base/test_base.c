@@ -189,6 +189,39 @@ static void test_log_level_fields_and_errno(void **state)
         log_set_sink(NULL, NULL);
 }
 
+/* What others have written makes no line of its own and nothing that a terminal obeys. */
+static void test_log_escapes_what_is_not_text(void **state)
+{
+        static const char *const cases[][2] = {
+                { "a\nerror: forged", "a\\x0aerror: forged" },
+                { "\x1b[2J\r\t\x7f", "\\x1b[2J\\x0d\\x09\\x7f" },
+                { "\xc2\x9b"
+                  "2J\xc2\xa0",
+                  "\\xc2\\x9b2J\xc2\xa0" },
+                { "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80",
+                  "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80" },
+                { "\xff\xc3(\xe2\x82", "\\xff\\xc3(\\xe2\\x82" },
+        };
+        char longer[LOG_LINE_BYTES + 100];
+
+        (void)state;
+        log_set_sink(log_catch, NULL);
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                log_warn(NULL, "%s", cases[i][0]);
+                assert_string_equal(log_last, cases[i][1]);
+        }
+        memset(longer, '\n', sizeof(longer) - 1);
+        longer[sizeof(longer) - 1] = '\0';
+        log_warn(NULL, "%s", longer);
+        assert_int_equal(strlen(log_last), (LOG_LINE_BYTES - 1) / 4 * 4);
+        for (size_t i = 0; i + 2 < sizeof(longer); i += 2)
+                memcpy(longer + i, "\xc3\xbc", 2);
+        log_warn(NULL, "%s", longer);
+        assert_true(text_is_mqtt_utf8(log_last, strlen(log_last))); /* a halved letter is left out */
+        assert_int_equal(strlen(log_last), LOG_LINE_BYTES - 2);
+        log_set_sink(NULL, NULL);
+}
+
 static void test_random_is_repeatable_and_bounded(void **state)
 {
         struct random a = { 42 }, b = { 42 };
@@ -329,6 +362,7 @@ int main(void)
                 cmocka_unit_test(test_histogram_percentiles_are_at_most_an_eighth_above),
                 cmocka_unit_test(test_histogram_takes_any_duration),
                 cmocka_unit_test(test_log_level_fields_and_errno),
+                cmocka_unit_test(test_log_escapes_what_is_not_text),
                 cmocka_unit_test(test_random_is_repeatable_and_bounded),
                 cmocka_unit_test(test_text_parse_i64),
                 cmocka_unit_test(test_text_utf8),
