@@ -100,7 +100,9 @@ static const char *hash_parse(struct field rest, struct entry *e)
         struct field kind, iterations, salt;
         int64_t number;
 
-        if (rest.n == 0 || rest.at[0] != '$')
+        if (rest.n == 0)
+                return NULL; /* the empty password */
+        if (rest.at[0] != '$')
                 return "the password is not hashed: run mosquitto_passwd -U on the file";
         (void)field_take(&rest, '$', &kind);
         if (!field_take(&rest, '$', &kind) || kind.n != 1 || (kind.at[0] != '6' && kind.at[0] != '7'))
@@ -285,7 +287,7 @@ bool passwd_verify(const struct passwd_file *p, const char *user, const void *pa
         same = derive(e, n_password > 0 ? password : "", n_password, hash) &&
                CRYPTO_memcmp(hash, e->hash, e->n_hash) == 0;
         OPENSSL_cleanse(hash, sizeof(hash));
-        return same && found;
+        return found && (found->n_hash > 0 ? same : n_password == 0);
 }
 
 bool passwd_knows(const struct passwd_file *p, const char *user)

@@ -4,6 +4,7 @@
  *
  *   NAME:$7$ITERATIONS$SALT$HASH    PBKDF2 with HMAC-SHA-512
  *   NAME:$6$SALT$HASH               SHA-512 of password and salt
+ *   NAME:                           the empty password, or none
  *
  * Salt and hash are in Base64. Any fault makes the whole file unusable: nobody is let in by a line that could
  * not be read. Immutable once read; may be asked by any thread.

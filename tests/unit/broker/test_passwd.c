@@ -156,7 +156,6 @@ static void test_faults_close(void **state)
         expect_finding("anna", "users:1: error: there is no ':'");
         expect_finding("# x\n\n:$7$101$" SALT "$" HASH, "users:3: error: the user's name");
         expect_finding("a\xff:$7$101$" SALT "$" HASH, "not UTF-8");
-        expect_finding("anna:", "not hashed");
         expect_finding("anna:secret", "users:1: error: user \"anna\": the password is not hashed");
         expect_finding("anna:$", "neither $6$ nor $7$");
         expect_finding("anna:$argon2id$v=19$m=1$x$y", "neither $6$ nor $7$");
@@ -174,6 +173,27 @@ static void test_faults_close(void **state)
         expect_finding("anna:$6$" SALT "$" HASH "x", "hash is not in Base64");
         expect_finding("anna:$6$" SALT "$" HASH "\nb:$6$" SALT "$" HASH "\nanna:$6$" SALT "$" HASH,
                        "users:3: error: user \"anna\" stands on line 1 already");
+}
+
+static void test_a_user_with_an_empty_password(void **state)
+{
+        CLEANUP(passwd_freep)
+        struct passwd_file *p = NULL;
+        struct findings findings = { 0 };
+
+        (void)state;
+        assert_int_equal(passwd_parse("users", "anna:\n", 6, &findings, &p), 0);
+        assert_true(verify(p, "anna", ""));
+        assert_true(passwd_verify(p, "anna", NULL, 0));
+        assert_false(verify(p, "anna", "x"));
+        assert_false(verify(p, "nobody", "")); /* though its hash would be no longer than that */
+        p = passwd_free(p);
+        shell("rm -f passwd; mosquitto_passwd -b -c passwd bert word; printf 'anna: \\r\\n' >> passwd");
+        p = load();
+        assert_true(verify(p, "anna", ""));
+        assert_false(verify(p, "anna", "word"));
+        assert_true(verify(p, "bert", "word"));
+        assert_false(verify(p, "bert", ""));
 }
 
 static void test_all_faults_are_told(void **state)
@@ -286,6 +306,7 @@ int main(void)
                 cmocka_unit_test(test_sha512_of_mosquitto_passwd),
                 cmocka_unit_test(test_mixed_and_upgraded),
                 cmocka_unit_test(test_faults_close),
+                cmocka_unit_test(test_a_user_with_an_empty_password),
                 cmocka_unit_test(test_all_faults_are_told),
                 cmocka_unit_test(test_files_that_are_refused),
                 cmocka_unit_test(test_unknown_users_cost_the_same),
