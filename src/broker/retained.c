@@ -59,9 +59,11 @@ int retained_new(const struct retained_limits *limits, struct retained **ret)
         return 0;
 }
 
+/* All that a message keeps: its entry, itself, and its topic a second time, in the tree. */
 static size_t message_bytes(const struct message *m)
 {
-        return sizeof(*m) + m->topic_bytes + m->payload_bytes + m->correlation_bytes +
+        return sizeof(struct entry) + sizeof(*m) + 2 * m->topic_bytes + m->payload_bytes +
+               m->properties_bytes + m->correlation_bytes +
                (m->response_topic ? strlen(m->response_topic) : 0);
 }
 

@@ -23,7 +23,7 @@ struct retained_limits {
         unsigned max_levels; /* of a topic; at most 200 */
         size_t max_nodes;    /* levels of all topics together */
         size_t max_messages;
-        size_t max_bytes; /* of messages, their topics included */
+        size_t max_bytes; /* of messages with all that belongs to them: topics, properties, what keeps them */
         bool keeps_empty; /* as what was last said of a topic; no walk gives them */
 };
 

@@ -181,6 +181,39 @@ static void test_limits(void **state)
         assert_int_equal(set(r, "e", "2"), 0); /* full, but it replaces */
 }
 
+/* Properties are paid for, and a topic twice: it stands in the tree, too. */
+static void test_all_that_is_kept_counts(void **state)
+{
+        static uint8_t properties[10000];
+        static char topic[5001];
+        struct message_init init = { .topic = "a",
+                                     .payload = "1",
+                                     .payload_bytes = 1,
+                                     .retain = true,
+                                     .properties = properties,
+                                     .properties_bytes = sizeof(properties) };
+        CLEANUP(retained_freep)
+        struct retained *r = make(1000, 30000);
+
+        (void)state;
+        for (unsigned i = 0; i < 3; i++) {
+                CLEANUP(message_unrefp)
+                struct message *m = NULL;
+                char name[8];
+
+                (void)snprintf(name, sizeof(name), "a/%u", i);
+                init.topic = name;
+                assert_int_equal(message_new(&init, &m), 0);
+                assert_int_equal(retained_set(r, m, 0), i < 2 ? 0 : RETAINED_FULL);
+        }
+        assert_true(retained_n_bytes(r) > 2 * sizeof(properties));
+        memset(topic, 't', sizeof(topic) - 1);
+        assert_int_equal(set(r, topic, "1"), RETAINED_FULL);
+        topic[4000] = '\0';
+        assert_int_equal(set(r, topic, "1"), 0);
+        assert_true(retained_n_bytes(r) > 2 * sizeof(properties) + 8000);
+}
+
 static void test_cursor_where_all_is_cleared(void **state)
 {
         CLEANUP(retained_freep)
@@ -337,6 +370,7 @@ int main(void)
                 cmocka_unit_test(test_filters),
                 cmocka_unit_test(test_expiry),
                 cmocka_unit_test(test_limits),
+                cmocka_unit_test(test_all_that_is_kept_counts),
                 cmocka_unit_test(test_cursor_where_all_is_cleared),
                 cmocka_unit_test(test_cursor_survives_changes),
                 cmocka_unit_test(test_cursor_that_skips_newer),
