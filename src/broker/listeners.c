@@ -216,6 +216,7 @@ int broker_reconfigure(struct broker *b, struct conf *conf)
         if (broker_adjust_tables(b) < 0)
                 r = -ENOMEM;
         sys_reconfigure(b->sys);
+        persistence_reconfigure(b->persistence);
         transport_wake(b->transport);
         return r < 0 ? BROKER_PARTLY : 0;
 }

@@ -104,8 +104,8 @@ uint64_t persistence_retain(struct persistence *p, struct message *m)
 {
         if (!p)
                 return 0;
-        if (m->topic[0] == '$')
-                return 0; /* $SYS is made anew */
+        if (strncmp(m->topic, "$SYS/", 5) == 0)
+                return 0; /* made anew */
         if (m->payload_bytes == 0 || m->is_live)
                 return persistence_delete(p, RECORD_RETAINED, m->topic, m->topic_bytes);
         return persistence_put_message(p, RECORD_RETAINED, m->topic, m->topic_bytes, m, false);
@@ -411,14 +411,37 @@ static void persistence_on_io(void *user, int fd, uint32_t events)
                 persistence_arm(p);
 }
 
-static int persistence_start(struct persistence *p, const struct conf_broker *conf)
+static void persistence_set_durability(struct persistence *p, const struct conf_broker *conf)
 {
-        int r;
-
         p->is_sync = conf->durability == CONF_DURABILITY_SYNC;
         p->pause_us = conf->durability == CONF_DURABILITY_NONE ? CLOCK_NEVER_US
                       : p->is_sync                             ? 0
                                                                : conf->store_interval_ms * USEC_PER_MSEC;
+}
+
+/* What has been gathered waits for the new interval at the longest, and nobody for what need not be committed
+ * any more. */
+void persistence_reconfigure(struct persistence *p)
+{
+        bool was_sync;
+
+        if (!p)
+                return;
+        was_sync = p->is_sync;
+        persistence_set_durability(p, broker_conf(p->broker));
+        p->is_armed = false;
+        loop_timer_set(p->timer, CLOCK_NEVER_US);
+        if (store_has_work(p->store))
+                persistence_arm(p);
+        if (was_sync && !p->is_sync)
+                p->fn(p->user);
+}
+
+static int persistence_start(struct persistence *p, const struct conf_broker *conf)
+{
+        int r;
+
+        persistence_set_durability(p, conf);
         r = loop_add_timer(p->broker->loop, persistence_on_timer, p, &p->timer);
         if (r < 0)
                 return r;

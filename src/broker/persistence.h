@@ -41,6 +41,9 @@ MUST_CHECK int persistence_new(struct broker *b, persistence_committed_fn fn, vo
 /* Commits what is left (an orderly stop), ends the thread. Takes NULL, returns NULL. */
 struct persistence *persistence_free(struct persistence *p);
 
+/* The configuration has another durability or interval: it holds from now on. Takes NULL. */
+void persistence_reconfigure(struct persistence *p);
+
 /* Whether `number` is committed, or need not be. 0 always is. */
 bool persistence_has(const struct persistence *p, uint64_t number);
 

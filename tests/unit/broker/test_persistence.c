@@ -34,7 +34,7 @@ struct world {
 
 /* ---- start, stop, crash ---- */
 
-static void up(struct world *w)
+static struct conf *conf_of(const struct world *w, const char *options)
 {
         struct conf_report report = { .n_lines = 0 };
         struct conf *conf;
@@ -44,11 +44,18 @@ static void up(struct world *w)
         (void)snprintf(path, sizeof(path), "%s/conf", w->directory);
         f = fopen(path, "w");
         assert_non_null(f);
-        fprintf(f, "broker = { store_directory = \"%s\"; sys_interval_s = 0; %s };\n", w->store, w->options);
+        fprintf(f, "broker = { store_directory = \"%s\"; sys_interval_s = 0; %s };\n", w->store, options);
         assert_int_equal(fclose(f), 0);
         assert_int_equal(conf_load(path, &(struct conf_load_options){ .template_dir = NULL }, &report, &conf),
                          0);
         conf_report_done(&report);
+        return conf;
+}
+
+static void up(struct world *w)
+{
+        struct conf *conf = conf_of(w, w->options);
+
         broker_rig_init_with(&w->rig, conf);
         (void)conf_unref(conf);
         w->is_up = true;
@@ -475,6 +482,46 @@ static void none_writes_at_the_stop(void **state)
         end(&w);
 }
 
+/* SIGHUP with another durability: it holds for what comes, and for what waits. */
+static void reload_with(struct world *w, const char *options)
+{
+        struct conf *conf = conf_of(w, options);
+
+        assert_int_equal(broker_reconfigure(w->rig.broker, conf), 0);
+        (void)conf_unref(conf);
+        broker_rig_turn(&w->rig);
+}
+
+static void a_reload_changes_the_durability(void **state)
+{
+        struct world w;
+        int c;
+
+        (void)state;
+        start(&w, "durability = \"none\";");
+        client_connect(&w, "c", true, 0, &c);
+        client_publish(&w, c, 0x03, "kept", 5, 0, "1");
+        expect_ack(&w, c, 0x40, 5);
+        broker_rig_advance(&w.rig, 3600 * USEC_PER_SEC);
+        assert_false(store_is_busy(store_of(&w)));
+        reload_with(&w, "durability = \"interval\"; store_interval_ms = 600000;");
+        broker_rig_advance(&w.rig, 599 * USEC_PER_SEC);
+        assert_false(store_is_busy(store_of(&w)));
+        reload_with(&w, "durability = \"interval\"; store_interval_ms = 1000;");
+        broker_rig_advance(&w.rig, 1001 * USEC_PER_MSEC); /* not the rest of the old one */
+        settle(&w);
+        assert_int_equal(store_committed(store_of(&w)), store_last(store_of(&w)));
+        client_publish(&w, c, 0x03, "kept", 6, 0, "2");
+        expect_ack(&w, c, 0x40, 6);
+        reload_with(&w, "durability = \"sync\";");
+        settle(&w);
+        client_publish(&w, c, 0x03, "kept", 7, 0, "3");
+        expect_nothing(&w, c);
+        reload_with(&w, "durability = \"none\";"); /* who waits for the disk waits no more */
+        expect_ack(&w, c, 0x40, 7);
+        end(&w);
+}
+
 /* A full store: told (once), and nobody waits for it. */
 static void a_full_store_stops_nobody(void **state)
 {
@@ -645,6 +692,23 @@ static void retained_messages_come_back_whole(void **state)
         assert_int_equal(m->payload_bytes, 7);
         m = retained_get(w.rig.broker->retained, "late", 4, loop_now_us(w.rig.loop));
         assert_in_range(m->expiry_s, 4900, 5000);
+        end(&w);
+}
+
+/* What begins with '$' is like any other topic, but for the broker's own words. */
+static void topics_with_a_dollar_come_back(void **state)
+{
+        struct world w;
+        int c;
+
+        (void)state;
+        start(&w, "durability = \"interval\";");
+        client_connect(&w, "c", true, 0, &c);
+        client_publish(&w, c, 0x01, "$own/a", 0, 0, "1");
+        client_publish(&w, c, 0x01, "$SYSTEM", 0, 0, "1");
+        commit(&w);
+        crash(&w);
+        assert_int_equal(retained_n_messages(w.rig.broker->retained), 2);
         end(&w);
 }
 
@@ -923,11 +987,13 @@ int main(void)
                 cmocka_unit_test(who_waits_for_the_disk_is_not_silent),
                 cmocka_unit_test(interval_answers_at_once),
                 cmocka_unit_test(none_writes_at_the_stop),
+                cmocka_unit_test(a_reload_changes_the_durability),
                 cmocka_unit_test(a_full_store_stops_nobody),
                 cmocka_unit_test(queues_survive_a_stop),
                 cmocka_unit_test(queues_survive_a_crash),
                 cmocka_unit_test(qos_2_is_not_doubled),
                 cmocka_unit_test(retained_messages_come_back_whole),
+                cmocka_unit_test(topics_with_a_dollar_come_back),
                 cmocka_unit_test(options_of_subscriptions_come_back),
                 cmocka_unit_test(nothing_is_left_of_who_has_gone),
                 cmocka_unit_test(what_expires_leaves_the_store),
