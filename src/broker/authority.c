@@ -20,8 +20,9 @@ struct users {
 
 struct authority {
         struct loop *loop;
-        struct users *users; /* NULL: no password file */
-        struct acl *acl;     /* NULL: no ACL file */
+        struct users *users;    /* NULL: no password file */
+        struct users *previous; /* before the latest reload; NULL: there was none */
+        struct acl *acl;        /* NULL: no ACL file */
         struct hash_thread *thread;
         struct loop_io *done;
         struct loop_timer *timer;           /* of the first that waits */
@@ -140,7 +141,9 @@ int authority_reload(struct authority *a, const struct conf_broker *conf)
                 a->users = old;
                 return r;
         }
-        users = old;
+        (void)users_unref(a->previous);
+        a->previous = old;
+        users = NULL;
         (void)acl_free(a->acl);
         a->acl = TAKE(acl);
         return 0;
@@ -190,6 +193,23 @@ static void ask_unlink(struct authority_ask *ask)
         authority_set_timer(a);
 }
 
+static int ask_post(struct authority_ask *ask)
+{
+        struct authority *a = ask->authority;
+
+        (void)users_unref(ask->users);
+        ask->users = users_ref(a->users);
+        ask->job.file = a->users->file;
+        return hash_thread_post(a->thread, &ask->job);
+}
+
+/* The users are others by now. */
+static void ask_again(struct authority_ask *ask)
+{
+        if (ask_post(ask) < 0)
+                ask_wait(ask, AUTHORITY_BUSY, loop_now_us(ask->authority->loop));
+}
+
 static void ask_tell(struct authority_ask *ask)
 {
         authority_answer_fn fn = ask->fn;
@@ -209,19 +229,12 @@ static void authority_on_timer(void *user, uint64_t now_us)
                 struct authority_ask *ask = a->first;
 
                 ask_unlink(ask);
-                ask_tell(ask);
+                if (ask->answer == AUTHORITY_OK && a->users && ask->users != a->users)
+                        ask_again(ask);
+                else
+                        ask_tell(ask);
         }
         authority_set_timer(a);
-}
-
-static int ask_post(struct authority_ask *ask)
-{
-        struct authority *a = ask->authority;
-
-        (void)users_unref(ask->users);
-        ask->users = users_ref(a->users);
-        ask->job.file = a->users->file;
-        return hash_thread_post(a->thread, &ask->job);
 }
 
 /* The answer is there: right or wrong, it waits for what its address has done before. */
@@ -229,11 +242,14 @@ static void ask_finish(struct authority_ask *ask)
 {
         struct authority *a = ask->authority;
         uint64_t now_us = loop_now_us(a->loop);
-        uint64_t delay_us = slowdown_delay_us(&a->slowdown, ask->address, now_us);
+        uint64_t wait_us = slowdown_take_us(&a->slowdown, ask->address, now_us);
 
         if (!ask->job.is_right)
                 slowdown_fail(&a->slowdown, ask->address, now_us);
-        ask_wait(ask, ask->job.is_right ? AUTHORITY_OK : AUTHORITY_REFUSED, now_us + delay_us);
+        if (wait_us == SLOWDOWN_REFUSED)
+                ask_wait(ask, AUTHORITY_BUSY, now_us);
+        else
+                ask_wait(ask, ask->job.is_right ? AUTHORITY_OK : AUTHORITY_REFUSED, now_us + wait_us);
 }
 
 static void authority_on_done(void *user, int fd UNUSED, uint32_t events UNUSED)
@@ -248,8 +264,8 @@ static void authority_on_done(void *user, int fd UNUSED, uint32_t events UNUSED)
                         ask_wipe(&job->mail);
                 else if (ask->users == a->users || !a->users)
                         ask_finish(ask);
-                else if (ask_post(ask) < 0) /* the users are others by now */
-                        ask_wait(ask, AUTHORITY_BUSY, loop_now_us(a->loop));
+                else
+                        ask_again(ask);
         }
 }
 
@@ -292,7 +308,7 @@ void authority_ask(struct authority *a, const char *address, const char *user, c
         a->n_asks++;
         if (!a->users)
                 ask_wait(ask, AUTHORITY_OK, loop_now_us(a->loop));
-        else if (ask_post(ask) < 0)
+        else if (slowdown_is_full(&a->slowdown, address, loop_now_us(a->loop)) || ask_post(ask) < 0)
                 ask_wait(ask, AUTHORITY_BUSY, loop_now_us(a->loop));
 }
 
@@ -337,6 +353,7 @@ struct authority *authority_free(struct authority *a)
         a->timer = loop_timer_free(a->timer);
         a->thread = hash_thread_stop(a->thread); /* with what was forgotten */
         a->users = users_unref(a->users);
+        a->previous = users_unref(a->previous);
         a->acl = acl_free(a->acl);
         free(a);
         return NULL;
@@ -350,6 +367,11 @@ bool authority_has_users(const struct authority *a)
 bool authority_knows(const struct authority *a, const char *user)
 {
         return a->users && passwd_knows(a->users->file, user);
+}
+
+bool authority_is_unchanged(const struct authority *a, const char *user)
+{
+        return a->users && a->previous && passwd_is_same(a->users->file, a->previous->file, user);
 }
 
 static bool is_sys(const char *topic, size_t n_topic)

@@ -40,7 +40,8 @@ DEFINE_CLEANUP(struct authority *, authority_free)
 
 /*
  * Reads the files again, as `conf` names them now. On a fault all is told, the old ones stay: −EINVAL. After
- * success the caller asks authority_knows() and authority_may() for everybody who is there.
+ * success the caller asks authority_knows(), authority_is_unchanged() and authority_may() for everybody who
+ * is there.
  */
 MUST_CHECK int authority_reload(struct authority *a, const struct conf_broker *conf);
 
@@ -50,10 +51,15 @@ bool authority_has_users(const struct authority *a);
 /* Whether the user is (still) in the password file. */
 bool authority_knows(const struct authority *a, const char *user);
 
+/* Whether the latest authority_reload() has left the user's password as it was; false, too, when there was
+ * no password file before. */
+bool authority_is_unchanged(const struct authority *a, const char *user);
+
 /*
  * Asks whether that is the user's password. The answer comes from the loop, never from within the call,
  * unless *ret_ask is NULL after it: then it has failed for want of memory. Failures of one `address` (counted
- * for some minutes) make its next answers, right or wrong, wait longer, up to 5 s. The password is copied and
+ * for some minutes) make its next answers, right or wrong, wait longer, up to 5 s, one behind the other; when
+ * too many wait the answer is AUTHORITY_BUSY. The password is copied and
  * wiped after use.
  */
 void authority_ask(struct authority *a, const char *address, const char *user, const void *password,

@@ -7,6 +7,7 @@
 #include "mbgate/config/load.h"
 
 #include "broker_private.h"
+#include "stream_tls.h"
 
 #define SYSTEMD_PREFIX       "systemd:"
 #define SYSTEMD_PREFIX_BYTES (sizeof(SYSTEMD_PREFIX) - 1)
@@ -184,20 +185,32 @@ static int listeners_reconfigure(struct broker *b, struct conf *conf)
         return result;
 }
 
+/* 0: the client may stay. It may not when its user has gone, nor when that would have to show another
+ * password. */
+static uint8_t broker_check_client(const struct broker *b, const struct connection *c)
+{
+        const struct session *s = c->session;
+
+        if (c->listener && listener_conf(c->listener)->certificate_is_user &&
+            stream_tls_client_name(c->stream))
+                return 0;
+        if (!s->user)
+                return c->options->anonymous ? 0 : MQTT_NOT_AUTHORISED;
+        if (!authority_knows(b->authority, s->user))
+                return MQTT_NOT_AUTHORISED;
+        return authority_is_unchanged(b->authority, s->user) ? 0 : MQTT_ADMIN_ACTION;
+}
+
 /* Who may not be here any more goes. */
 static void broker_check_clients(struct broker *b)
 {
+        if (!authority_has_users(b->authority))
+                return;
         for (struct connection *c = b->connections; c; c = c->next) {
-                const struct session *s = c->session;
-                bool may_stay = true;
+                uint8_t reason = c->session ? broker_check_client(b, c) : 0;
 
-                if (!s || !authority_has_users(b->authority))
-                        continue;
-                if (c->listener && listener_conf(c->listener)->certificate_is_user)
-                        continue;
-                may_stay = s->user ? authority_knows(b->authority, s->user) : c->options->anonymous;
-                if (!may_stay)
-                        connection_doom(c, MQTT_NOT_AUTHORISED);
+                if (reason != 0)
+                        connection_doom(c, reason);
         }
 }
 

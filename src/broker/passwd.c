@@ -295,6 +295,15 @@ bool passwd_knows(const struct passwd_file *p, const char *user)
         return entry_find(p, user) != NULL;
 }
 
+bool passwd_is_same(const struct passwd_file *a, const struct passwd_file *b, const char *user)
+{
+        const struct entry *x = entry_find(a, user), *y = entry_find(b, user);
+
+        return x && y && x->iterations == y->iterations && x->n_salt == y->n_salt && x->n_hash == y->n_hash &&
+               (x->n_salt == 0 || memcmp(x->salt, y->salt, x->n_salt) == 0) &&
+               (x->n_hash == 0 || memcmp(x->hash, y->hash, x->n_hash) == 0);
+}
+
 size_t passwd_n_users(const struct passwd_file *p)
 {
         return p->n;

@@ -7,6 +7,7 @@
 #ifndef MBGATE_BROKER_SLOWDOWN_H
 #define MBGATE_BROKER_SLOWDOWN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,9 @@
 #define SLOWDOWN_MAX_US UINT64_C(5000000)
 /* … until there was none for this long. */
 #define SLOWDOWN_FORGET_US UINT64_C(300000000)
+/* Answers to one address wait one behind the other: no further than this. */
+#define SLOWDOWN_QUEUE_US (2 * SLOWDOWN_MAX_US)
+#define SLOWDOWN_REFUSED  UINT64_MAX
 
 struct slowdown_key {
         uint8_t bytes[16];
@@ -29,12 +33,25 @@ struct slowdown {
                 struct slowdown_key key;
                 uint32_t n_failures; /* 0: free */
                 uint64_t last_us;
+                uint64_t free_us; /* when the last answer that waits is told */
         } entries[SLOWDOWN_ADDRESSES];
 };
 
-/* How long an answer to that address has to wait now: 0 to SLOWDOWN_MAX_US, to SLOWDOWN_FIRST_US on this
- * machine. */
+/* Two addresses of one client have one key. */
+struct slowdown_key slowdown_key_of(const char *address);
+
+/* What one answer to that address costs now: 0 to SLOWDOWN_MAX_US, to SLOWDOWN_FIRST_US on this machine. */
 uint64_t slowdown_delay_us(const struct slowdown *s, const char *address, uint64_t now_us);
+
+/*
+ * How long this answer has to wait: its delay, behind those that wait already, so that many connections do
+ * not guess faster than one. On this machine they do not wait for each other: nobody there is to be held up
+ * by another's broken script. SLOWDOWN_REFUSED: too many wait.
+ */
+uint64_t slowdown_take_us(struct slowdown *s, const char *address, uint64_t now_us);
+
+/* Whether slowdown_take_us() would refuse. */
+bool slowdown_is_full(const struct slowdown *s, const char *address, uint64_t now_us);
 
 /* Counts a failure. */
 void slowdown_fail(struct slowdown *s, const char *address, uint64_t now_us);

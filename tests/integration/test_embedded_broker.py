@@ -188,7 +188,7 @@ def test_users(folder, start, port, new_client):
     text = gateway.process.text()
     assert "qzx-guess" not in text and "ecila" not in text
     # Reloaded: who is not in it any more goes, the other does not notice.
-    passwd(folder, "alice")
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if not line.startswith("bob:")))
     gateway.reload(gateway.file.read_text())
     bob.wait_end()
     assert not new_client(port, "bob", "bob"[::-1]).is_in()
@@ -201,6 +201,11 @@ def test_users(folder, start, port, new_client):
     gateway.wait_line("the running configuration stays")
     assert new_client(port, "alice", "ecila").is_in()
     assert alice.end is None
+    # Whose entry is another one has to show the password again.
+    passwd(folder, "alice")
+    gateway.reload(gateway.file.read_text())
+    alice.wait_end()
+    assert new_client(port, "alice", "ecila").is_in()
 
 
 def test_anonymous_beside_users(folder, start, port, new_client):

@@ -43,6 +43,9 @@ bool passwd_verify(const struct passwd_file *p, const char *user, const void *pa
 /* Whether there is such a user. Takes no care of how long it takes: not for those who ask for a way in. */
 bool passwd_knows(const struct passwd_file *p, const char *user);
 
+/* Whether both files have the user with the same salt and hash. */
+bool passwd_is_same(const struct passwd_file *a, const struct passwd_file *b, const char *user);
+
 size_t passwd_n_users(const struct passwd_file *p);
 
 /* What a line takes besides the name, its end included. */

@@ -185,6 +185,32 @@ static void test_failures_slow_down(void **state UNUSED)
         finish(&f);
 }
 
+/* A hundred connections of one address guess no faster than one. */
+static void test_many_connections_guess_no_faster(void **state UNUSED)
+{
+        static struct asked asked[100];
+        struct fixture f = start("alice", NULL);
+        unsigned n[AUTHORITY_BUSY + 1] = { 0 };
+        uint64_t waited_us;
+
+        for (size_t i = 0; i < ARRAY_SIZE(asked); i++)
+                ask_from(&f, "192.0.2.1", "alice", i == 99 ? "secret-alice" : "no", &asked[i]);
+        for (size_t i = 0; i < ARRAY_SIZE(asked); i++) {
+                while (asked[i].answer < 0) {
+                        (void)fake_loop_poll(f.loop, 10);
+                        fake_loop_turn(f.loop);
+                        if (fake_loop_next_us(f.loop) != CLOCK_NEVER_US && !fake_loop_poll(f.loop, 0))
+                                fake_loop_advance(f.loop, fake_loop_next_us(f.loop) - loop_now_us(f.loop));
+                }
+                n[asked[i].answer]++;
+        }
+        assert_in_range(n[AUTHORITY_REFUSED], 1,
+                        loop_now_us(f.loop) / SLOWDOWN_MAX_US + 8); /* the first seven come sooner */
+        assert_int_equal(answer_of(&f, "192.0.2.2", "alice", "secret-alice", &waited_us), AUTHORITY_OK);
+        assert_int_equal(waited_us, 0);
+        finish(&f);
+}
+
 static void test_forgotten_in_the_thread_and_in_the_queue(void **state UNUSED)
 {
         struct fixture f = start("alice", NULL);
@@ -254,6 +280,27 @@ static void test_reload(void **state UNUSED)
         }
         assert_int_equal(asked.answer, AUTHORITY_REFUSED);
         assert_int_equal(n_logged, 0);
+        finish(&f);
+}
+
+/* One that is answered already and waits to be told is asked again. */
+static void test_reload_while_an_answer_waits(void **state UNUSED)
+{
+        struct fixture f = start("alice", NULL);
+        struct asked asked;
+
+        (void)answer_of(&f, "192.0.2.1", "alice", "no", NULL);
+        ask_from(&f, "192.0.2.1", "alice", "secret-alice", &asked);
+        while (fake_loop_next_us(f.loop) == CLOCK_NEVER_US)
+                assert_true(fake_loop_poll(f.loop, LONG_MS));
+        users("bob");
+        assert_int_equal(authority_reload(f.authority, &f.conf), 0);
+        fake_loop_advance(f.loop, SLOWDOWN_MAX_US);
+        while (asked.answer < 0) {
+                assert_true(fake_loop_poll(f.loop, LONG_MS));
+                fake_loop_advance(f.loop, SLOWDOWN_MAX_US);
+        }
+        assert_int_equal(asked.answer, AUTHORITY_REFUSED);
         finish(&f);
 }
 
@@ -333,6 +380,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_right_and_wrong),
                 cmocka_unit_test(test_failures_slow_down),
+                cmocka_unit_test(test_many_connections_guess_no_faster),
+                cmocka_unit_test(test_reload_while_an_answer_waits),
                 cmocka_unit_test(test_forgotten_in_the_thread_and_in_the_queue),
                 cmocka_unit_test(test_queue_is_bounded),
                 cmocka_unit_test(test_reload),

@@ -42,6 +42,27 @@ static void test_grows_and_is_forgotten(void **state UNUSED)
         free(s);
 }
 
+static void test_answers_wait_behind_each_other(void **state UNUSED)
+{
+        struct slowdown *s = new ();
+
+        assert_int_equal(slowdown_take_us(s, "192.0.2.7", SECOND), 0);
+        for (int i = 0; i < 20; i++)
+                slowdown_fail(s, "192.0.2.7", SECOND);
+        for (unsigned i = 1; i <= 3; i++) {
+                assert_false(slowdown_is_full(s, "192.0.2.7", SECOND));
+                assert_int_equal(slowdown_take_us(s, "192.0.2.7", SECOND), i * SLOWDOWN_MAX_US);
+        }
+        assert_true(slowdown_is_full(s, "192.0.2.7", SECOND));
+        assert_int_equal(slowdown_take_us(s, "192.0.2.7", SECOND), SLOWDOWN_REFUSED);
+        assert_int_equal(slowdown_take_us(s, "192.0.2.8", SECOND), 0);
+        assert_int_equal(slowdown_take_us(s, "192.0.2.7", SECOND + SLOWDOWN_MAX_US), 3 * SLOWDOWN_MAX_US);
+        slowdown_fail(s, "127.0.0.1", SECOND); /* on this machine nobody holds up another */
+        for (unsigned i = 0; i < 3; i++)
+                assert_int_equal(slowdown_take_us(s, "127.0.0.1", SECOND), SLOWDOWN_FIRST_US);
+        free(s);
+}
+
 static void test_names_of_one_client(void **state UNUSED)
 {
         static const struct {
@@ -87,6 +108,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_grows_and_is_forgotten),
+                cmocka_unit_test(test_answers_wait_behind_each_other),
                 cmocka_unit_test(test_names_of_one_client),
                 cmocka_unit_test(test_table_is_bounded),
         };
