@@ -306,6 +306,15 @@ void connection_put_publication(struct connection *c, struct publication *p, boo
 
 /* ---- from the queue ---- */
 
+/* What has been given is not for this client, any more or at all: as if it had been acknowledged. */
+static void pump_skip(struct connection *c, struct queue *q, const struct queue_next *next)
+{
+        if (next->out.qos > 0)
+                (void)persistence_acked(c->broker->persistence, c->session, next->number);
+        queue_skip(q);
+        c->broker->stats.n_publish_dropped++;
+}
+
 /* false: nothing more may go now. */
 static bool pump_one(struct connection *c, struct queue *q, uint64_t now_us)
 {
@@ -320,6 +329,10 @@ static bool pump_one(struct connection *c, struct queue *q, uint64_t now_us)
                 return false;
         if (next.send == QUEUE_PUBREL) {
                 connection_put_ack(c, MQTT_PUBREL, next.packet_id, MQTT_SUCCESS, 0);
+                return true;
+        }
+        if (!session_may_read(c->session, next.out.message->topic, next.out.message->topic_bytes)) {
+                pump_skip(c, q, &next); /* the rules have changed meanwhile */
                 return true;
         }
         p = publication_of(next.out.message);
@@ -341,14 +354,10 @@ static bool pump_one(struct connection *c, struct queue *q, uint64_t now_us)
         }
         r = outgoing_send(c, &o);
         publication_done(&p);
-        if (r == OUTGOING_TOO_LARGE) {
-                if (next.out.qos > 0)
-                        (void)persistence_acked(b->persistence, c->session, next.number);
-                queue_skip(q);
-                b->stats.n_publish_dropped++;
-        } else if (r < 0) {
+        if (r == OUTGOING_TOO_LARGE)
+                pump_skip(c, q, &next);
+        else if (r < 0)
                 connection_doom(c, MQTT_QUOTA_EXCEEDED);
-        }
         return r >= 0;
 }
 
@@ -387,7 +396,7 @@ static void walk_give(struct connection *c, const struct session_walk *w, struct
 
         if (p.expires) /* not yet: the table has given it */
                 p.expiry_s = queue_left_s(p.made_us + p.expiry_s * USEC_PER_SEC, now_us);
-        if (!session_may_read(s, m->topic, m->topic_bytes))
+        if (!session_may_read(s, m->topic, m->topic_bytes) || !router_source_may(c->broker, w->cursor, m))
                 ;
         else if (out.qos == 0 && connection_has_room(c))
                 connection_put_publication(c, &p, out.retain, out.sub_ids, out.n_sub_ids);

@@ -220,7 +220,7 @@ static void local_walk_on(struct link_local *l)
 
                 if (r == 0)
                         local_walk_end(l);
-                if (r != RETAINED_MESSAGE)
+                if (r != RETAINED_MESSAGE || !router_source_may(l->broker, l->first_walk->cursor, m))
                         continue;
                 p = publication_of(m);
                 local_receive(l, &p, true);

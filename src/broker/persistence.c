@@ -88,19 +88,20 @@ static uint64_t persistence_delete(struct persistence *p, enum record_table tabl
 /* ---- messages ---- */
 
 static uint64_t persistence_put_message(struct persistence *p, enum record_table table, const void *key,
-                                        size_t n_key, const struct message *m, bool is_new)
+                                        size_t n_key, const struct message *m,
+                                        const struct acl_client *source, bool is_new)
 {
         uint8_t *value;
-        uint64_t number =
-                store_put_room(p->store, (uint8_t)table, key, n_key, record_message_bytes(m), is_new, &value);
+        uint64_t number = store_put_room(p->store, (uint8_t)table, key, n_key,
+                                         record_message_bytes(m, source), is_new, &value);
 
         if (number > 0)
-                record_put_message(value, m, m->expiry_s > 0 ? wall_now_us() : 0);
+                record_put_message(value, m, source, m->expiry_s > 0 ? wall_now_us() : 0);
         persistence_arm(p);
         return number;
 }
 
-uint64_t persistence_retain(struct persistence *p, struct message *m)
+uint64_t persistence_retain(struct persistence *p, struct message *m, const struct acl_client *source)
 {
         if (!p)
                 return 0;
@@ -108,7 +109,7 @@ uint64_t persistence_retain(struct persistence *p, struct message *m)
                 return 0; /* made anew */
         if (m->payload_bytes == 0 || m->is_live)
                 return persistence_delete(p, RECORD_RETAINED, m->topic, m->topic_bytes);
-        return persistence_put_message(p, RECORD_RETAINED, m->topic, m->topic_bytes, m, false);
+        return persistence_put_message(p, RECORD_RETAINED, m->topic, m->topic_bytes, m, source, false);
 }
 
 static struct kept_message *persistence_keep_message(struct persistence *p, struct message *m)
@@ -126,7 +127,7 @@ static struct kept_message *persistence_keep_message(struct persistence *p, stru
         kept->number = ++p->last_message;
         HASH_ADD_PTR(p->messages, message, kept);
         record_put_u64(key, kept->number);
-        (void)persistence_put_message(p, RECORD_MESSAGE, key, sizeof(key), m, true);
+        (void)persistence_put_message(p, RECORD_MESSAGE, key, sizeof(key), m, NULL, true);
         return kept;
 }
 
@@ -516,7 +517,8 @@ static void persistence_put_live(struct persistence *p)
                 if (r == RETAINED_MORE)
                         looks = WALK_LOOKS;
                 else if (m->is_live)
-                        (void)persistence_put_message(p, RECORD_RETAINED, m->topic, m->topic_bytes, m, false);
+                        (void)persistence_put_message(p, RECORD_RETAINED, m->topic, m->topic_bytes, m,
+                                                      retained_cursor_source(c), false);
         }
         (void)retained_cursor_free(c);
 }

@@ -19,6 +19,7 @@
 #include "mbgate/base/macros.h"
 #include "mbgate/codec/mqtt.h"
 
+struct acl_client;
 struct broker;
 struct message;
 struct persistence;
@@ -54,10 +55,11 @@ uint64_t persistence_last(const struct persistence *p);
 bool persistence_is_late(struct persistence *p, uint64_t now_us);
 
 /*
- * The retained message of its topic; one with an empty payload clears it. A live one (struct message) is
+ * The retained message of its topic, and who has published it (NULL: we ourselves); one with an empty payload
+ * clears it. A live one (struct message) is
  * written at an orderly stop only: the gateway says it anew after its start, and a card would wear out.
  */
-uint64_t persistence_retain(struct persistence *p, struct message *m);
+uint64_t persistence_retain(struct persistence *p, struct message *m, const struct acl_client *source);
 
 /* A session that has come, gone away, or has another expiry: written if it can outlive its connection, and
  * forgotten if it cannot any more. Keeps session.is_stored. */

@@ -44,19 +44,35 @@ static int message_of(const struct persistence *p, const struct record_message *
         return message_new(&init, ret);
 }
 
+/* NULL: there is none, or no memory. */
+static char *text_of(struct mqtt_bytes bytes)
+{
+        return bytes.data ? strndup((const char *)bytes.data, bytes.n) : NULL;
+}
+
 static bool take_retained(struct persistence *p, struct mqtt_bytes value)
 {
         struct broker *b = p->broker;
         CLEANUP(message_unrefp)
         struct message *m = NULL;
+        CLEANUP(cleanup_free)
+        char *id = NULL;
+        CLEANUP(cleanup_free)
+        char *user = NULL;
+        struct acl_client source;
         struct record_message row;
         uint64_t now_us = loop_now_us(b->loop);
 
         if (!record_take_message(value.data, value.n, &row) || message_of(p, &row, &m) < 0)
                 return false;
+        id = text_of(row.source_id);
+        user = text_of(row.source_user);
+        if ((row.source_id.data && !id) || (row.source_user.data && !user))
+                return false;
+        source = (struct acl_client){ .user = user, .id = id };
         if (b->known)
-                (void)!retained_set(b->known, m, now_us);
-        return retained_set(b->retained, m, now_us) == 0;
+                (void)!retained_set(b->known, m, &source, now_us);
+        return retained_set(b->retained, m, &source, now_us) == 0;
 }
 
 static bool take_message(struct persistence *p, struct mqtt_bytes key, struct mqtt_bytes value)

@@ -7,6 +7,7 @@
 #include "record.h"
 
 #define MESSAGE_HEAD_BYTES 19 /* flags, expiry, time, two lengths */
+#define SOURCE_HEAD_BYTES  4  /* two lengths */
 #define SESSION_HEAD_BYTES 17
 
 enum message_flags {
@@ -16,6 +17,7 @@ enum message_flags {
         FLAG_AS_PUBLISHED = 0x10,
         FLAG_USER = 0x20,
         FLAG_LIVE = 0x40,
+        FLAG_SOURCE = 0x80,
 };
 
 void record_put_u64(uint8_t out[8], uint64_t v)
@@ -38,44 +40,93 @@ static uint8_t *put_bytes(uint8_t *at, const void *bytes, size_t n)
 
 /* ---- messages ---- */
 
-size_t record_message_bytes(const struct message *m)
+static size_t text_bytes(const char *text)
 {
-        return MESSAGE_HEAD_BYTES + m->topic_bytes + m->properties_bytes + m->payload_bytes;
+        return text ? strlen(text) : 0;
 }
 
-void record_put_message(uint8_t *out, const struct message *m, int64_t wall_us)
+size_t record_message_bytes(const struct message *m, const struct acl_client *source)
 {
-        out[0] = (uint8_t)(m->qos | (m->retain ? FLAG_RETAIN : 0) | (m->is_live ? FLAG_LIVE : 0));
+        return MESSAGE_HEAD_BYTES + m->topic_bytes + m->properties_bytes + m->payload_bytes +
+               (source ? SOURCE_HEAD_BYTES + text_bytes(source->id) + text_bytes(source->user) : 0);
+}
+
+/* Behind the head. */
+static uint8_t *put_source(uint8_t *out, const struct acl_client *source)
+{
+        size_t n_id = text_bytes(source->id), n_user = text_bytes(source->user);
+
+        put_be16(out, (uint16_t)n_id);
+        put_be16(out + 2, (uint16_t)n_user);
+        out = put_bytes(out + SOURCE_HEAD_BYTES, source->id, n_id);
+        return put_bytes(out, source->user, n_user);
+}
+
+void record_put_message(uint8_t *out, const struct message *m, const struct acl_client *source,
+                        int64_t wall_us)
+{
+        uint8_t *at = out + MESSAGE_HEAD_BYTES;
+
+        out[0] = (uint8_t)(m->qos | (m->retain ? FLAG_RETAIN : 0) | (m->is_live ? FLAG_LIVE : 0) |
+                           (source ? FLAG_SOURCE : 0) | (source && source->user ? FLAG_USER : 0));
         put_be32(out + 1, m->expiry_s);
         record_put_u64(out + 5, (uint64_t)wall_us);
         put_be16(out + 13, (uint16_t)m->topic_bytes);
         put_be32(out + 15, (uint32_t)m->properties_bytes);
-        out = put_bytes(out + MESSAGE_HEAD_BYTES, m->topic, m->topic_bytes);
-        out = put_bytes(out, m->properties, m->properties_bytes);
-        (void)put_bytes(out, m->payload, m->payload_bytes);
+        if (source)
+                at = put_source(at, source);
+        at = put_bytes(at, m->topic, m->topic_bytes);
+        at = put_bytes(at, m->properties, m->properties_bytes);
+        (void)put_bytes(at, m->payload, m->payload_bytes);
+}
+
+/* What stands behind the head of a row of `n` bytes; the bytes that it takes, or 0: it does not fit. */
+static size_t take_source(const uint8_t *bytes, size_t n, struct record_message *ret)
+{
+        bool has_user = bytes[0] & FLAG_USER;
+        const uint8_t *at = bytes + MESSAGE_HEAD_BYTES;
+        size_t n_id, n_user;
+
+        if (n < MESSAGE_HEAD_BYTES + SOURCE_HEAD_BYTES)
+                return 0;
+        n_id = get_be16(at);
+        n_user = get_be16(at + 2);
+        if (n_id == 0 || (!has_user && n_user > 0) ||
+            n_id + n_user > n - MESSAGE_HEAD_BYTES - SOURCE_HEAD_BYTES)
+                return 0;
+        ret->source_id = (struct mqtt_bytes){ at + SOURCE_HEAD_BYTES, n_id };
+        if (has_user)
+                ret->source_user = (struct mqtt_bytes){ at + SOURCE_HEAD_BYTES + n_id, n_user };
+        return SOURCE_HEAD_BYTES + n_id + n_user;
 }
 
 bool record_take_message(const uint8_t *bytes, size_t n, struct record_message *ret)
 {
-        size_t n_topic, n_properties;
+        size_t n_topic, n_properties, n_source = 0, at = MESSAGE_HEAD_BYTES;
 
         if (n < MESSAGE_HEAD_BYTES || (bytes[0] & FLAG_QOS) > 2)
                 return false;
-        n_topic = get_be16(bytes + 13);
-        n_properties = get_be32(bytes + 15);
-        if (n_topic > n - MESSAGE_HEAD_BYTES || n_properties > n - MESSAGE_HEAD_BYTES - n_topic)
-                return false;
         *ret = (struct record_message){
-                .topic = { bytes + MESSAGE_HEAD_BYTES, n_topic },
-                .properties = { bytes + MESSAGE_HEAD_BYTES + n_topic, n_properties },
-                .payload = { bytes + MESSAGE_HEAD_BYTES + n_topic + n_properties,
-                             n - MESSAGE_HEAD_BYTES - n_topic - n_properties },
                 .wall_us = (int64_t)record_get_u64(bytes + 5),
                 .expiry_s = get_be32(bytes + 1),
                 .qos = bytes[0] & FLAG_QOS,
                 .retain = bytes[0] & FLAG_RETAIN,
                 .is_live = bytes[0] & FLAG_LIVE,
         };
+        if (bytes[0] & FLAG_SOURCE) {
+                n_source = take_source(bytes, n, ret);
+                if (n_source == 0)
+                        return false;
+                at += n_source;
+        }
+        n_topic = get_be16(bytes + 13);
+        n_properties = get_be32(bytes + 15);
+        if (n_topic > n - at || n_properties > n - at - n_topic)
+                return false;
+        ret->topic = (struct mqtt_bytes){ bytes + at, n_topic };
+        ret->properties = (struct mqtt_bytes){ bytes + at + n_topic, n_properties };
+        at += n_topic + n_properties;
+        ret->payload = (struct mqtt_bytes){ bytes + at, n - at };
         return topic_is_name((const char *)ret->topic.data, n_topic);
 }
 

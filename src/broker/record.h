@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mbgate/broker/acl.h"
 #include "mbgate/codec/mqtt.h"
 #include "mbgate/model/message.h"
 
@@ -36,10 +37,14 @@ struct record_message {
         uint32_t expiry_s;
         uint8_t qos;
         bool retain, is_live;
+        struct mqtt_bytes source_id,
+                source_user; /* who has published it, if that is kept; data == NULL: none */
 };
 
-size_t record_message_bytes(const struct message *m);
-void record_put_message(uint8_t *out, const struct message *m, int64_t wall_us);
+/* `source`: NULL: it is not kept. */
+size_t record_message_bytes(const struct message *m, const struct acl_client *source);
+void record_put_message(uint8_t *out, const struct message *m, const struct acl_client *source,
+                        int64_t wall_us);
 bool record_take_message(const uint8_t *bytes, size_t n, struct record_message *ret);
 
 struct record_session {

@@ -18,6 +18,8 @@ struct entry {
         struct entry *prev, *next; /* of those that can expire; a ring */
         uint64_t expires_us;       /* CLOCK_NEVER_US: never */
         uint64_t number;           /* of n_stored */
+        struct acl_client source;  /* points into source_text; without an id: ours */
+        char *source_text;
 };
 
 struct retained {
@@ -67,6 +69,44 @@ static size_t message_bytes(const struct message *m)
                (m->response_topic ? strlen(m->response_topic) : 0);
 }
 
+static size_t source_bytes(const struct acl_client *source)
+{
+        if (!source || !source->id)
+                return 0;
+        return strlen(source->id) + 1 + (source->user ? strlen(source->user) + 1 : 0);
+}
+
+static size_t entry_bytes(const struct entry *e)
+{
+        return message_bytes(e->message) + source_bytes(&e->source);
+}
+
+static bool is_same_text(const char *a, const char *b)
+{
+        return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* NULL in *ret_text: nobody, with *ret all zero. −ENOMEM. */
+static int source_copy(const struct acl_client *source, struct acl_client *ret, char **ret_text)
+{
+        size_t n = source_bytes(source), n_id;
+        char *text;
+
+        *ret = (struct acl_client){ .id = NULL };
+        *ret_text = NULL;
+        if (n == 0)
+                return 0;
+        text = malloc(n);
+        if (!text)
+                return -ENOMEM;
+        n_id = strlen(source->id) + 1;
+        ret->id = memcpy(text, source->id, n_id);
+        if (source->user)
+                ret->user = memcpy(text + n_id, source->user, n - n_id);
+        *ret_text = text;
+        return 0;
+}
+
 static uint64_t message_expires_us(const struct message *m)
 {
         return m->expiry_s > 0 ? m->made_us + m->expiry_s * USEC_PER_SEC : CLOCK_NEVER_US;
@@ -103,7 +143,7 @@ static void entry_put(struct retained *r, struct entry *e, struct message *m)
 {
         if (e->message) {
                 ring_unlink(r, e);
-                r->n_bytes -= message_bytes(e->message);
+                r->n_bytes -= entry_bytes(e);
                 r->n_messages--;
                 (void)message_unref(e->message);
         }
@@ -112,9 +152,33 @@ static void entry_put(struct retained *r, struct entry *e, struct message *m)
                 e->number = ++r->n_stored;
                 e->expires_us = message_expires_us(m);
                 ring_link(r, e);
-                r->n_bytes += message_bytes(m);
+                r->n_bytes += entry_bytes(e);
                 r->n_messages++;
         }
+}
+
+/* The same, from another source. −ENOMEM: nothing has changed. */
+static int entry_put_from(struct retained *r, struct entry *e, struct message *m,
+                          const struct acl_client *source)
+{
+        static const struct acl_client nobody;
+        struct acl_client copy;
+        char *text;
+
+        if (!source)
+                source = &nobody;
+        if (is_same_text(e->source.id, source->id) && is_same_text(e->source.user, source->user)) {
+                entry_put(r, e, m);
+                return 0;
+        }
+        if (source_copy(source, &copy, &text) < 0)
+                return -ENOMEM;
+        entry_put(r, e, NULL);
+        free(e->source_text);
+        e->source = copy;
+        e->source_text = text;
+        entry_put(r, e, m);
+        return 0;
 }
 
 static void entry_drop(struct retained *r, struct entry *e)
@@ -122,6 +186,7 @@ static void entry_drop(struct retained *r, struct entry *e)
         entry_put(r, e, NULL);
         e->node->slots[SLOT_ENTRY] = NULL;
         topic_tree_release(&r->tree, e->node);
+        free(e->source_text);
         free(e);
 }
 
@@ -144,13 +209,13 @@ struct retained *retained_free(struct retained *r)
         return NULL;
 }
 
-static bool has_room(const struct retained *r, const struct entry *old, const struct message *m)
+static bool has_room(const struct retained *r, const struct entry *old, size_t n_new)
 {
         size_t n = r->n_messages - (old ? 1 : 0);
-        size_t n_bytes = r->n_bytes - (old ? message_bytes(old->message) : 0);
+        size_t n_bytes = r->n_bytes - (old ? entry_bytes(old) : 0);
 
-        return n < r->limits.max_messages && message_bytes(m) <= r->limits.max_bytes &&
-               n_bytes <= r->limits.max_bytes - message_bytes(m);
+        return n < r->limits.max_messages && n_new <= r->limits.max_bytes &&
+               n_bytes <= r->limits.max_bytes - n_new;
 }
 
 static int entry_new(struct retained *r, const struct message *m, struct entry **ret)
@@ -179,9 +244,10 @@ static struct entry *entry_find(const struct retained *r, const char *topic, siz
         return node ? node->slots[SLOT_ENTRY] : NULL;
 }
 
-int retained_set(struct retained *r, struct message *m, uint64_t now_us)
+int retained_set(struct retained *r, struct message *m, const struct acl_client *source, uint64_t now_us)
 {
         struct entry *e = entry_find(r, m->topic, m->topic_bytes);
+        size_t n_bytes = message_bytes(m) + source_bytes(source);
         int result;
 
         if (m->payload_bytes == 0 && !r->limits.keeps_empty) {
@@ -189,10 +255,10 @@ int retained_set(struct retained *r, struct message *m, uint64_t now_us)
                         entry_drop(r, e);
                 return 0;
         }
-        if (!has_room(r, e, m)) {
+        if (!has_room(r, e, n_bytes)) {
                 (void)retained_expire(r, now_us, EXPIRE_LOOKS_FULL);
                 e = entry_find(r, m->topic, m->topic_bytes);
-                if (!has_room(r, e, m))
+                if (!has_room(r, e, n_bytes))
                         return RETAINED_FULL;
         }
         if (!e) {
@@ -200,8 +266,10 @@ int retained_set(struct retained *r, struct message *m, uint64_t now_us)
                 if (result != 0)
                         return result;
         }
-        entry_put(r, e, m);
-        return 0;
+        result = entry_put_from(r, e, m, source);
+        if (result < 0 && !e->message)
+                entry_drop(r, e);
+        return result;
 }
 
 struct message *retained_get(const struct retained *r, const char *topic, size_t n_topic, uint64_t now_us)
@@ -209,6 +277,15 @@ struct message *retained_get(const struct retained *r, const char *topic, size_t
         const struct entry *e = entry_find(r, topic, n_topic);
 
         return e && e->expires_us > now_us ? e->message : NULL;
+}
+
+bool retained_is_from(const struct retained *r, const char *topic, size_t n_topic,
+                      const struct acl_client *source)
+{
+        const struct entry *e = entry_find(r, topic, n_topic);
+
+        return e && is_same_text(e->source.id, source ? source->id : NULL) &&
+               is_same_text(e->source.user, source ? source->user : NULL);
 }
 
 void retained_on_expired(struct retained *r, retained_expired_fn fn, void *user)
@@ -367,6 +444,13 @@ int retained_cursor_next(struct retained_cursor *c, uint64_t now_us, size_t *loo
                 }
         }
         return 0;
+}
+
+const struct acl_client *retained_cursor_source(const struct retained_cursor *c)
+{
+        const struct entry *e = c->node->slots[SLOT_ENTRY];
+
+        return e->source.id ? &e->source : NULL;
 }
 
 void retained_set_limits(struct retained *r, const struct retained_limits *limits)

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "mbgate/base/macros.h"
+#include "mbgate/broker/acl.h"
 #include "mbgate/model/message.h"
 
 struct retained;
@@ -42,14 +43,19 @@ struct retained *retained_free(struct retained *r);
 DEFINE_CLEANUP(struct retained *, retained_free)
 
 /*
- * Keeps a reference to the message in place of the one its topic had; an empty payload clears the topic,
- * unless such ones are kept.
+ * Keeps a reference to the message in place of the one its topic had, and a copy of who has published it
+ * (NULL: we ourselves); an empty payload clears the topic, unless such ones are kept.
  * RETAINED_FULL, RETAINED_TOO_DEEP, −ENOMEM: nothing has changed.
  */
-MUST_CHECK int retained_set(struct retained *r, struct message *m, uint64_t now_us);
+MUST_CHECK int retained_set(struct retained *r, struct message *m, const struct acl_client *source,
+                            uint64_t now_us);
 
 /* The message of a topic, still the table's, or NULL. */
 struct message *retained_get(const struct retained *r, const char *topic, size_t n_topic, uint64_t now_us);
+
+/* Whether that is who has published the message of a topic. */
+bool retained_is_from(const struct retained *r, const char *topic, size_t n_topic,
+                      const struct acl_client *source);
 
 /* A message has expired and goes now. NULL: nobody is told. */
 typedef void (*retained_expired_fn)(void *user, const struct message *m);
@@ -82,6 +88,9 @@ DEFINE_CLEANUP(struct retained_cursor *, retained_cursor_free)
  * levels as *looks said have been looked at. 0: that was all. *looks is counted down.
  */
 int retained_cursor_next(struct retained_cursor *c, uint64_t now_us, size_t *looks, struct message **ret);
+
+/* Who has published the message that retained_cursor_next() has just given; NULL: we ourselves. */
+const struct acl_client *retained_cursor_source(const struct retained_cursor *c);
 
 /* What is there already stays, even if it is more. */
 void retained_set_limits(struct retained *r, const struct retained_limits *limits);

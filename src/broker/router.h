@@ -16,6 +16,7 @@
 #include "mbgate/model/message.h"
 
 struct broker;
+struct retained_cursor;
 struct session;
 
 /*
@@ -64,5 +65,9 @@ MUST_CHECK int publication_message(struct publication *p, struct message **ret_m
  */
 MUST_CHECK int router_publish(struct broker *b, struct publication *p, struct session *from,
                               uint64_t *ret_stored);
+
+/* Whether who has published a retained message that is given now may still write to its topic
+ * (CVE-2018-12546). */
+bool router_source_may(const struct broker *b, const struct retained_cursor *cursor, const struct message *m);
 
 #endif

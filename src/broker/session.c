@@ -416,8 +416,7 @@ int session_enqueue(struct session *s, const struct queue_message *m)
         return r;
 }
 
-/* Whether the options of its listener (or the broker's, while it is away) keep the message from it. */
-static bool session_wants(const struct session *s, const struct publication *p)
+bool session_wants(const struct session *s, const struct publication *p)
 {
         const struct conf_listener_options *options =
                 s->connection ? s->connection->options : &broker_conf(s->broker)->options;

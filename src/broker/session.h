@@ -151,6 +151,10 @@ void session_walks_drop(struct session *s);
 /* The subscription to this filter ends: no more for it. */
 void session_walks_cancel(struct session *s, const char *filter, size_t n_filter);
 
+/* Whether nothing keeps the message from it: the rules, or the options of its listener (the broker's, while
+ * it is away). */
+bool session_wants(const struct session *s, const struct publication *p);
+
 /* Whether a client of this session may get the topic. */
 bool session_may_read(const struct session *s, const char *topic, size_t n_topic);
 

@@ -5,14 +5,29 @@
 
 #include "fuzz.h"
 
+static char *text_of(struct mqtt_bytes bytes)
+{
+        char *text = bytes.data ? strndup((const char *)bytes.data, bytes.n) : NULL;
+
+        FUZZ_ASSERT(!bytes.data || text);
+        return text;
+}
+
+static bool has_nul(struct mqtt_bytes bytes)
+{
+        return bytes.n > 0 && memchr(bytes.data, 0, bytes.n);
+}
+
 static void check_message(const uint8_t *bytes, size_t n)
 {
         struct record_message row;
+        struct acl_client source;
         struct message *m;
         uint8_t *again;
 
-        if (!record_take_message(bytes, n, &row))
+        if (!record_take_message(bytes, n, &row) || has_nul(row.source_id) || has_nul(row.source_user))
                 return;
+        source = (struct acl_client){ .user = text_of(row.source_user), .id = text_of(row.source_id) };
         FUZZ_ASSERT(message_new(&(struct message_init){ .topic = (const char *)row.topic.data,
                                                         .topic_bytes = row.topic.n,
                                                         .payload = row.payload.data,
@@ -23,12 +38,14 @@ static void check_message(const uint8_t *bytes, size_t n)
                                                         .properties = row.properties.data,
                                                         .properties_bytes = row.properties.n },
                                 &m) == 0);
-        FUZZ_ASSERT(record_message_bytes(m) == n);
+        FUZZ_ASSERT(record_message_bytes(m, source.id ? &source : NULL) == n);
         again = malloc(n);
         FUZZ_ASSERT(again);
-        record_put_message(again, m, row.wall_us);
+        record_put_message(again, m, source.id ? &source : NULL, row.wall_us);
         FUZZ_ASSERT(memcmp(again + 1, bytes + 1, n - 1) == 0);
         free(again);
+        free((void *)(uintptr_t)source.user);
+        free((void *)(uintptr_t)source.id);
         (void)message_unref(m);
 }
 

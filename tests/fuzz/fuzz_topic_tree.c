@@ -108,7 +108,7 @@ static void do_retain(struct rig *rig, const char *topic, size_t n, const char *
 
         memcpy(text, topic, n);
         FUZZ_ASSERT(message_new(&init, &m) == 0);
-        FUZZ_ASSERT(retained_set(rig->retained, m, 0) == 0);
+        FUZZ_ASSERT(retained_set(rig->retained, m, NULL, 0) == 0);
         (void)message_unref(m);
         if (*payload)
                 list_add(&rig->kept, 0, topic, n);

@@ -185,6 +185,11 @@ void broker_rig_reload(struct broker_rig *rig, const char *options)
 
 int broker_rig_connect(struct broker_rig *rig)
 {
+        return broker_rig_connect_from(rig, "127.0.0.1");
+}
+
+int broker_rig_connect_from(struct broker_rig *rig, const char *address)
+{
         struct rig_stream *s = calloc(1, sizeof(*s));
         struct peer *peer = calloc(1, sizeof(*peer));
         int i = 0, ends[2];
@@ -198,7 +203,7 @@ int broker_rig_connect(struct broker_rig *rig)
         }
         free(rig->clients[i].out);
         rig->clients[i] = (struct rig_client){ .is_used = true, .out = malloc(RIG_OUT_BYTES) };
-        peer->address = strdup("127.0.0.1");
+        peer->address = strdup(address);
         peer->is_local = true;
         s->stream.ops = &rig_ops;
         if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) < 0)

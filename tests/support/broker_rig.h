@@ -46,6 +46,7 @@ void broker_rig_reload(struct broker_rig *rig, const char *options);
 
 /* A client comes in; its number, or −1 when all are used. */
 int broker_rig_connect(struct broker_rig *rig);
+int broker_rig_connect_from(struct broker_rig *rig, const char *address);
 
 /* Bytes of a client; they are all taken, or the connection is over. */
 void broker_rig_feed(struct broker_rig *rig, int client, const void *bytes, size_t n);

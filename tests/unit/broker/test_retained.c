@@ -37,7 +37,7 @@ static int set_expiring(struct retained *r, const char *topic, const char *paylo
         struct message *m = NULL;
 
         assert_int_equal(message_new(&init, &m), 0);
-        return retained_set(r, m, now_us);
+        return retained_set(r, m, NULL, now_us);
 }
 
 static int set(struct retained *r, const char *topic, const char *payload)
@@ -204,7 +204,7 @@ static void test_all_that_is_kept_counts(void **state)
                 (void)snprintf(name, sizeof(name), "a/%u", i);
                 init.topic = name;
                 assert_int_equal(message_new(&init, &m), 0);
-                assert_int_equal(retained_set(r, m, 0), i < 2 ? 0 : RETAINED_FULL);
+                assert_int_equal(retained_set(r, m, NULL, 0), i < 2 ? 0 : RETAINED_FULL);
         }
         assert_true(retained_n_bytes(r) > 2 * sizeof(properties));
         memset(topic, 't', sizeof(topic) - 1);
