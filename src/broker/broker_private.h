@@ -56,8 +56,9 @@ struct broker {
                                    publish_on_connect; NULL: nobody wants it */
         struct persistence *persistence;
         struct sys *sys;
-        struct session *sessions; /* uthash, by id */
-        size_t n_away;            /* sessions without a connection */
+        struct session *sessions;     /* uthash, by id */
+        size_t n_away;                /* sessions without a connection */
+        struct session_owner *owners; /* uthash */
         struct listener **listeners;
         size_t n_listeners;
         struct {

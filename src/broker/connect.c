@@ -224,6 +224,7 @@ static void connection_begin_pushes(struct connection *c)
                 .next_us = now_us + o->publish_delay_ms * USEC_PER_MSEC,
                 .pause_us = (uint32_t)(o->publish_pause_ms * USEC_PER_MSEC),
                 .is_known = true,
+                .is_push = true,
         };
 
         for (size_t i = 0; c->broker->known && i < o->n_publish_on_connect; i++) {
@@ -234,8 +235,7 @@ static void connection_begin_pushes(struct connection *c)
         }
 }
 
-static void connection_open(struct connection *c, const struct mqtt_connect *k,
-                            const struct mqtt_connack *welcome)
+static void connection_open(struct connection *c, const struct mqtt_connack *welcome)
 {
         struct broker *b = c->broker;
         struct session *s = c->session;
@@ -246,7 +246,6 @@ static void connection_open(struct connection *c, const struct mqtt_connect *k,
         b->stats.n_connects++;
         b->stats.max_connected = MBGATE_MAX(b->stats.max_connected, b->n_clients);
         s->n_dropped = 0;
-        s->will_delay_s = k->will_properties.will_delay_s;
         if (s->queue)
                 queue_connect(s->queue, c->receive_max);
         c->state = CONNECTION_OPEN;
@@ -259,15 +258,22 @@ static void connection_open(struct connection *c, const struct mqtt_connect *k,
         connection_mark_dirty(c);
 }
 
-/* The client has shown who it is; `user`: NULL when it has no name. */
-static int connection_let_in(struct connection *c, const struct mqtt_connect *k, const char *user)
+/* The client has shown who it is, or need not; `user`: NULL when it has no name. */
+static int connection_let_in(struct connection *c, const struct mqtt_connect *k, const char *user,
+                             bool is_proven)
 {
         bool is_assigned = k->client_id.n == 0;
         CLEANUP(cleanup_free)
         char *id = is_assigned ? id_assign(c->broker) : text_copy(k->client_id);
         CLEANUP(message_unrefp)
         struct message *will = NULL;
-        struct session_ask ask = { .id = id, .user = user, .clean = k->clean };
+        struct session_ask ask = {
+                .id = id,
+                .user = user,
+                .is_proven = is_proven,
+                .address = c->peer->address,
+                .will_delay_s = k->will_properties.will_delay_s,
+        };
         struct mqtt_connack welcome;
         int r;
 
@@ -289,7 +295,7 @@ static int connection_let_in(struct connection *c, const struct mqtt_connect *k,
         if (r != 0 && r != SESSION_RESUMED)
                 return session_result_reason(r);
         welcome.session_present = r == SESSION_RESUMED;
-        connection_open(c, k, &welcome);
+        connection_open(c, &welcome);
         return 0;
 }
 
@@ -306,7 +312,9 @@ static void connection_on_answer(void *user, enum authority_answer answer)
         login->ask = NULL;
         c->state = CONNECTION_CONNECT;
         if (answer == AUTHORITY_OK)
-                reason = name ? connection_let_in(c, &login->connect, name) : MQTT_SERVER_UNAVAILABLE;
+                reason = name ? connection_let_in(c, &login->connect, name,
+                                                  authority_has_users(c->broker->authority))
+                              : MQTT_SERVER_UNAVAILABLE;
         else
                 reason = answer == AUTHORITY_BUSY ? MQTT_SERVER_BUSY : MQTT_BAD_CREDENTIALS;
         if (reason != 0)
@@ -357,12 +365,12 @@ static int connection_identify(struct connection *c, const struct mqtt_connect *
         if (c->listener && listener_conf(c->listener)->certificate_is_user)
                 certificate = stream_tls_client_name(c->stream);
         if (certificate)
-                return connection_let_in(c, k, certificate);
+                return connection_let_in(c, k, certificate, true);
         if (!authority_has_users(a))
-                return connection_let_in(c, k, name);
+                return connection_let_in(c, k, name, false);
         if (name)
                 return connection_ask(c, f, name);
-        return c->options->anonymous ? connection_let_in(c, k, NULL) : MQTT_NOT_AUTHORISED;
+        return c->options->anonymous ? connection_let_in(c, k, NULL, false) : MQTT_NOT_AUTHORISED;
 }
 
 static bool topic_is_too_deep(struct mqtt_bytes topic, unsigned max_levels)

@@ -376,7 +376,7 @@ uint64_t connection_tick(struct connection *c, uint64_t now_us)
                 return CLOCK_NEVER_US;
         }
         at_us = MBGATE_MIN(at_us, part_us);
-        if (c->session && c->session->walks) {
+        if (c->session && (c->session->walks || c->session->pushes)) {
                 if (c->walk_us <= now_us)
                         connection_mark_dirty(c);
                 else

@@ -381,6 +381,34 @@ static void pump_queue(struct connection *c)
 
 /* ---- from walks ---- */
 
+/* Whether a known message is what its topic retains. */
+static bool known_is_retained(const struct broker *b, const struct message *m, uint64_t now_us)
+{
+        const struct message *r = retained_get(b->retained, m->topic, m->topic_bytes, now_us);
+
+        return r && r->payload_bytes == m->payload_bytes &&
+               memcmp(r->payload, m->payload, m->payload_bytes) == 0;
+}
+
+/* Whether there is a known message for the topic; that it was put out is none. */
+static bool broker_knows(const struct broker *b, const struct message *m, uint64_t now_us)
+{
+        const struct message *known =
+                b->known ? retained_get(b->known, m->topic, m->topic_bytes, now_us) : NULL;
+
+        return known && known->payload_bytes > 0;
+}
+
+/* Whether nothing keeps the message from the client: the rules for either side, or that it comes as known. */
+static bool walk_may_give(const struct connection *c, const struct session_walk *w, const struct message *m,
+                          uint64_t now_us)
+{
+        const struct broker *b = c->broker;
+
+        return session_may_read(c->session, m->topic, m->topic_bytes) && router_source_may(b, w->cursor, m) &&
+               !(w->is_rest && broker_knows(b, m, now_us));
+}
+
 static void walk_give(struct connection *c, const struct session_walk *w, struct message *m)
 {
         struct session *s = c->session;
@@ -388,15 +416,15 @@ static void walk_give(struct connection *c, const struct session_walk *w, struct
         struct queue_message out = {
                 .message = m,
                 .qos = MBGATE_MIN(w->qos, m->qos),
-                .retain = !c->options->strip_retain,
                 .n_sub_ids = w->sub_id > 0,
                 .sub_ids = &w->sub_id,
         };
         uint64_t now_us = transport_now_us(c->broker->transport);
 
+        out.retain = !c->options->strip_retain && (!w->is_push || known_is_retained(c->broker, m, now_us));
         if (p.expires) /* not yet: the table has given it */
                 p.expiry_s = queue_left_s(p.made_us + p.expiry_s * USEC_PER_SEC, now_us);
-        if (!session_may_read(s, m->topic, m->topic_bytes) || !router_source_may(c->broker, w->cursor, m))
+        if (!walk_may_give(c, w, m, now_us))
                 ;
         else if (out.qos == 0 && connection_has_room(c))
                 connection_put_publication(c, &p, out.retain, out.sub_ids, out.n_sub_ids);
@@ -406,10 +434,9 @@ static void walk_give(struct connection *c, const struct session_walk *w, struct
 }
 
 /* false: come again, later or when there is room. */
-static bool walk_step(struct connection *c, size_t *looks)
+static bool walk_step(struct connection *c, struct session_walk **list, size_t *looks)
 {
-        struct session *s = c->session;
-        struct session_walk *w = s->walks;
+        struct session_walk *w = *list;
         uint64_t now_us = transport_now_us(c->broker->transport);
         struct message *m;
         int r;
@@ -424,7 +451,7 @@ static bool walk_step(struct connection *c, size_t *looks)
                 walk_give(c, w, m);
                 w->next_us = w->pause_us > 0 ? now_us + w->pause_us : 0;
         } else if (r == 0) {
-                session_walk_end(s);
+                session_walk_end(c->session, list);
         }
         return *looks > 0;
 }
@@ -441,14 +468,15 @@ static bool walk_has_room(const struct connection *c)
 /* Returns how many looks are left. */
 static size_t pump_walks(struct connection *c, size_t looks)
 {
+        struct session_walk **lists[] = { &c->session->pushes, &c->session->walks };
+
         c->walk_us = transport_now_us(c->broker->transport);
         c->wants_turn = false;
-        while (c->session->walks && walk_has_room(c)) {
-                if (walk_step(c, &looks))
+        for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+                while (*lists[i] && walk_has_room(c) && walk_step(c, lists[i], &looks))
                         continue;
-                c->wants_turn = looks == 0;
-                break;
         }
+        c->wants_turn = looks == 0;
         return looks;
 }
 
@@ -456,7 +484,7 @@ void connection_pump(struct connection *c)
 {
         c->n_early_looks = 0;
         pump_queue(c);
-        if (c->session->walks)
+        if (c->session->walks || c->session->pushes)
                 (void)pump_walks(c, WALK_LOOKS);
         if (c->session->queue)
                 pump_queue(c);

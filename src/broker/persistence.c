@@ -304,9 +304,49 @@ void persistence_session(struct persistence *p, struct session *s)
         if (is_new)
                 s->stored = ++p->last_session;
         row.number = s->stored;
+        row.is_proven = s->is_proven;
         row.away_us = s->connection ? 0 : wall_now_us();
         (void)persistence_put(p, RECORD_SESSION, s->id, strlen(s->id), value, record_put_session(value, &row),
                               is_new);
+}
+
+static void persistence_will_end(struct persistence *p, struct session *s)
+{
+        uint8_t key[4];
+
+        if (!s->is_will_stored)
+                return;
+        put_be32(key, s->stored);
+        (void)persistence_delete(p, RECORD_WILL, key, sizeof(key));
+        s->is_will_stored = false;
+}
+
+/* Of a client that is connected it is due so long after we have gone. */
+static void persistence_put_will(struct persistence *p, struct session *s)
+{
+        uint64_t now_us = loop_now_us(p->broker->loop), left_us = s->will_delay_s * USEC_PER_SEC;
+        int64_t wall_us = s->connection || s->will_us == CLOCK_NEVER_US ? 0 : wall_now_us();
+        uint8_t key[4], *value;
+
+        if (s->will_us != CLOCK_NEVER_US)
+                left_us = s->will_us > now_us ? s->will_us - now_us : 0;
+        put_be32(key, s->stored);
+        if (store_put_room(p->store, RECORD_WILL, key, sizeof(key), record_will_bytes(s->will),
+                           !s->is_will_stored, &value) > 0) {
+                record_put_will(value, left_us, wall_us > 0 ? wall_us + (int64_t)left_us : 0, s->will);
+                s->is_will_stored = true;
+        }
+        persistence_arm(p);
+}
+
+void persistence_will(struct persistence *p, struct session *s)
+{
+        if (!p || s->stored == 0)
+                return;
+        if (s->will)
+                persistence_put_will(p, s);
+        else
+                persistence_will_end(p, s);
 }
 
 static void subscription_key(uint8_t *key, const struct session *s, struct mqtt_bytes filter)
@@ -381,6 +421,7 @@ void persistence_session_end(struct persistence *p, struct session *s)
         subscriptions_each(&s->subscriber, session_end_filter, s);
         if (s->queue)
                 queue_each(s->queue, session_end_item, session_end_unreleased, s);
+        persistence_will_end(p, s);
         (void)persistence_delete(p, RECORD_SESSION, s->id, strlen(s->id));
         s->stored = 0;
 }
@@ -523,13 +564,15 @@ static void persistence_put_live(struct persistence *p)
         (void)retained_cursor_free(c);
 }
 
-/* At an orderly stop: what is left of the time of those who are away, for a board that does not know how long
- * it was off. */
+/* At an orderly stop: what is left of the time of those who are away, and of their wills, for a board that
+ * does not know how long it was off. */
 static void persistence_put_away(struct persistence *p)
 {
         uint64_t now_us = loop_now_us(p->broker->loop);
 
         for (struct session *s = p->broker->sessions; s; s = s->hh.next) {
+                if (s->stored != 0 && s->will)
+                        persistence_put_will(p, s);
                 if (s->stored == 0 || s->ends_us == CLOCK_NEVER_US || s->ends_us <= now_us)
                         continue;
                 s->expiry_s = (uint32_t)((s->ends_us - now_us + USEC_PER_SEC - 1) / USEC_PER_SEC);

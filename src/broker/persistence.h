@@ -65,6 +65,9 @@ uint64_t persistence_retain(struct persistence *p, struct message *m, const stru
  * forgotten if it cannot any more. Keeps session.is_stored. */
 void persistence_session(struct persistence *p, struct session *s);
 
+/* Its will as it is now, with the time when it is due: kept, or forgotten if there is none any more. */
+void persistence_will(struct persistence *p, struct session *s);
+
 /* It has ended: all of it is forgotten. */
 void persistence_session_end(struct persistence *p, struct session *s);
 

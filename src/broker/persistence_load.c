@@ -103,13 +103,17 @@ static bool take_session(struct persistence *p, struct mqtt_bytes key, struct mq
         char *id = strndup((const char *)key.data, key.n);
         CLEANUP(cleanup_free)
         char *user = NULL;
+        struct session_ask ask = { .id = id };
 
         if (!id || key.n == 0 || !record_take_session(value.data, value.n, &row))
                 return false;
-        user = row.user.data ? strndup((const char *)row.user.data, row.user.n) : NULL;
+        user = text_of(row.user);
+        ask.user = user;
+        ask.is_proven = row.is_proven && user;
+        ask.expiry_s = row.expiry_s;
         kept = calloc(1, sizeof(*kept));
         if (!kept || (row.user.data && !user) ||
-            session_restore(p->broker, id, user, row.expiry_s, elapsed_s(row.away_us), &kept->session) < 0) {
+            session_restore(p->broker, &ask, elapsed_s(row.away_us), &kept->session) < 0) {
                 free(kept);
                 return false;
         }
@@ -207,6 +211,31 @@ static bool take_unreleased(struct persistence *p, struct mqtt_bytes key)
         return s && session_queue(s, &q) == 0 && queue_receive(q, get_be16(key.data + 4)) == 0;
 }
 
+/* By the wall clock, if it was right then and is now; what is left grows by no clock that has been set back.
+ */
+static uint64_t will_left_us(const struct record_will *row)
+{
+        int64_t now_us = clock_is_synchronised() ? clock_wall_us() : 0;
+
+        if (row->wall_us == 0 || now_us == 0)
+                return row->left_us;
+        return now_us < row->wall_us ? MBGATE_MIN((uint64_t)(row->wall_us - now_us), row->left_us) : 0;
+}
+
+static bool take_will(struct persistence *p, struct mqtt_bytes key, struct mqtt_bytes value)
+{
+        struct session *s = key.n == 4 ? session_by_number(p, get_be32(key.data)) : NULL;
+        CLEANUP(message_unrefp)
+        struct message *m = NULL;
+        struct record_will row;
+
+        if (!s || s->will || !record_take_will(value.data, value.n, &row) ||
+            message_of(p, &row.message, &m) < 0)
+                return false;
+        session_restore_will(s, m, will_left_us(&row));
+        return true;
+}
+
 /* Rows that have expired, or belong to nothing: they are deleted once the store can be written. */
 static void remember_unusable(struct persistence *p, uint8_t table, struct mqtt_bytes key)
 {
@@ -234,6 +263,7 @@ void persistence_take_row(void *user, uint8_t table, const void *key_bytes, size
         case RECORD_STATE: is_good = take_state(p, key, value); break;
         case RECORD_QUEUED: is_good = take_queued(p, key, value); break;
         case RECORD_UNRELEASED: is_good = take_unreleased(p, key); break;
+        case RECORD_WILL: is_good = take_will(p, key, value); break;
         default: break;
         }
         if (!is_good)

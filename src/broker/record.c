@@ -17,7 +17,8 @@ enum message_flags {
         FLAG_AS_PUBLISHED = 0x10,
         FLAG_USER = 0x20,
         FLAG_LIVE = 0x40,
-        FLAG_SOURCE = 0x80,
+        FLAG_SOURCE = 0x80, /* of messages */
+        FLAG_PROVEN = 0x80, /* of sessions */
 };
 
 void record_put_u64(uint8_t out[8], uint64_t v)
@@ -130,6 +131,30 @@ bool record_take_message(const uint8_t *bytes, size_t n, struct record_message *
         return topic_is_name((const char *)ret->topic.data, n_topic);
 }
 
+/* ---- wills ---- */
+
+size_t record_will_bytes(const struct message *m)
+{
+        return RECORD_WILL_HEAD_BYTES + record_message_bytes(m, NULL);
+}
+
+void record_put_will(uint8_t *out, uint64_t left_us, int64_t wall_us, const struct message *m)
+{
+        record_put_u64(out, left_us);
+        record_put_u64(out + 8, (uint64_t)wall_us);
+        record_put_message(out + RECORD_WILL_HEAD_BYTES, m, NULL, 0);
+}
+
+bool record_take_will(const uint8_t *bytes, size_t n, struct record_will *ret)
+{
+        if (n < RECORD_WILL_HEAD_BYTES)
+                return false;
+        ret->left_us = record_get_u64(bytes);
+        ret->wall_us = (int64_t)record_get_u64(bytes + 8);
+        return ret->left_us <= UINT32_MAX * UINT64_C(1000000) &&
+               record_take_message(bytes + RECORD_WILL_HEAD_BYTES, n - RECORD_WILL_HEAD_BYTES, &ret->message);
+}
+
 /* ---- sessions ---- */
 
 size_t record_put_session(uint8_t *out, const struct record_session *s)
@@ -137,7 +162,7 @@ size_t record_put_session(uint8_t *out, const struct record_session *s)
         put_be32(out, s->number);
         put_be32(out + 4, s->expiry_s);
         record_put_u64(out + 8, (uint64_t)s->away_us);
-        out[16] = s->user.data ? FLAG_USER : 0;
+        out[16] = (uint8_t)((s->user.data ? FLAG_USER : 0) | (s->is_proven ? FLAG_PROVEN : 0));
         (void)put_bytes(out + SESSION_HEAD_BYTES, s->user.data, s->user.n);
         return SESSION_HEAD_BYTES + s->user.n;
 }
@@ -150,6 +175,7 @@ bool record_take_session(const uint8_t *bytes, size_t n, struct record_session *
                 .number = get_be32(bytes),
                 .expiry_s = get_be32(bytes + 4),
                 .away_us = (int64_t)record_get_u64(bytes + 8),
+                .is_proven = bytes[16] & FLAG_PROVEN,
         };
         if (bytes[16] & FLAG_USER)
                 ret->user = (struct mqtt_bytes){ bytes + SESSION_HEAD_BYTES, n - SESSION_HEAD_BYTES };

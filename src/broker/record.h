@@ -23,6 +23,7 @@ enum record_table {
         RECORD_STATE,        /* session number, queue number → packet id and how far it is */
         RECORD_QUEUED,       /* session number, queue number → message number, how it goes */
         RECORD_UNRELEASED,   /* session number, packet id → nothing */
+        RECORD_WILL,         /* session number → when it is due, and the message */
 };
 
 #define RECORD_KEY_BYTES        12 /* the longest of those that are not texts */
@@ -52,10 +53,23 @@ struct record_session {
         uint32_t expiry_s;
         int64_t away_us; /* wall time since when it has been away; 0: connected, or the clock was not set */
         struct mqtt_bytes user; /* data == NULL: none */
+        bool is_proven;         /* the user's name */
 };
 
 size_t record_put_session(uint8_t *out, const struct record_session *s);
 bool record_take_session(const uint8_t *bytes, size_t n, struct record_session *ret);
+
+struct record_will {
+        uint64_t left_us; /* until it is due, when it was written */
+        int64_t wall_us;  /* the same as wall time; 0: a client was connected, or the clock was not set */
+        struct record_message message;
+};
+
+#define RECORD_WILL_HEAD_BYTES 16
+
+size_t record_will_bytes(const struct message *m);
+void record_put_will(uint8_t *out, uint64_t left_us, int64_t wall_us, const struct message *m);
+bool record_take_will(const uint8_t *bytes, size_t n, struct record_will *ret);
 
 struct record_subscription {
         uint32_t id;

@@ -87,7 +87,7 @@ static bool session_would_fit(const struct broker *b, const struct session_ask *
 
 /* ---- coming ---- */
 
-static int session_new(struct broker *b, const char *id, const char *user, struct session **ret_session)
+static int session_new(struct broker *b, const char *id, struct session **ret_session)
 {
         struct session *s = calloc(1, sizeof(*s));
 
@@ -96,15 +96,12 @@ static int session_new(struct broker *b, const char *id, const char *user, struc
         s->broker = b;
         s->will_us = s->ends_us = CLOCK_NEVER_US;
         s->id = strdup(id);
-        s->user = user ? strdup(user) : NULL;
-        if (!s->id || (user && !s->user)) {
-                free(s->id);
-                free(s->user);
+        if (!s->id) {
                 free(s);
                 return -ENOMEM;
         }
         HASH_ADD_KEYPTR(hh, b->sessions, s->id, strlen(s->id), s);
-        session_charge(s, strlen(s->id) + (s->user ? strlen(s->user) : 0));
+        session_charge(s, strlen(s->id));
         *ret_session = s;
         return 0;
 }
@@ -112,7 +109,7 @@ static int session_new(struct broker *b, const char *id, const char *user, struc
 int session_new_local(struct broker *b, const char *id, session_local_fn fn, void *user,
                       struct session **ret_session)
 {
-        int r = session_new(b, id, NULL, ret_session);
+        int r = session_new(b, id, ret_session);
 
         if (r < 0)
                 return r;
@@ -121,7 +118,16 @@ int session_new_local(struct broker *b, const char *id, session_local_fn fn, voi
         return 0;
 }
 
-/* Makes room for one more: the session that has been away longest and would end first goes. */
+/* Whether it should rather go: its owner has more sessions, or it would end sooner. */
+static bool session_goes_before(const struct session *s, const struct session *other)
+{
+        size_t n = session_owner_n(s->owner), n_other = session_owner_n(other->owner);
+
+        return n > n_other || (n == n_other && s->ends_us < other->ends_us);
+}
+
+/* Makes room for one more: of who has the most sessions the one goes that is away and would end first. So
+ * nobody can push out the sessions of others. */
 static bool sessions_have_room(struct broker *b)
 {
         struct session *victim = NULL;
@@ -129,7 +135,7 @@ static bool sessions_have_room(struct broker *b)
         if (HASH_COUNT(b->sessions) < broker_conf(b)->max_sessions)
                 return true;
         for (struct session *s = b->sessions; s; s = s->hh.next) {
-                if (!s->connection && !s->local && (!victim || s->ends_us < victim->ends_us))
+                if (!s->connection && !s->local && (!victim || session_goes_before(s, victim)))
                         victim = s;
         }
         if (!victim)
@@ -140,10 +146,61 @@ static bool sessions_have_room(struct broker *b)
         return true;
 }
 
-static bool session_is_of(const struct session *s, const char *user)
+static bool session_has_user(const struct session *s, const char *user)
 {
         return s->user && user ? strcmp(s->user, user) == 0 : !s->user && !user;
 }
+
+/* Whether anybody can show who he is: else sessions that the store has of such times would be out of reach.
+ */
+static bool broker_proves_names(const struct broker *b)
+{
+        const struct conf_broker *conf = broker_conf(b);
+        bool does = authority_has_users(b->authority);
+
+        for (size_t i = 0; i < conf->n_listeners && !does; i++)
+                does = conf->listeners[i].certificate_is_user;
+        return does;
+}
+
+/* Whether it is another's, connected or away. A name that nobody has proven binds nobody: MQTT-3.1.4-3. */
+static bool session_is_foreign(const struct session *s, const struct session_ask *ask)
+{
+        return s->local || (s->is_proven && !(ask->is_proven && session_has_user(s, ask->user)) &&
+                            broker_proves_names(s->broker));
+}
+
+/* Whether who asks goes on with it: the same user; without proven names anybody. */
+static bool session_may_go_on(const struct session *s, const struct session_ask *ask)
+{
+        return !ask->clean && s->expiry_s > 0 &&
+               ((!ask->is_proven && !s->is_proven) || session_has_user(s, ask->user));
+}
+
+/* Whose it is from now on. −ENOMEM: nothing has changed. */
+static int session_bind(struct session *s, const struct session_ask *ask)
+{
+        struct session_owner *owner = NULL;
+        char *user = ask->user ? strdup(ask->user) : NULL;
+
+        if (ask->user && !user)
+                return -ENOMEM;
+        if ((ask->address || ask->is_proven) &&
+            session_owner_ref(&s->broker->owners, ask->is_proven ? user : NULL, ask->address, &owner) < 0) {
+                free(user);
+                return -ENOMEM;
+        }
+        session_charge(s, user ? strlen(user) : 0);
+        session_discharge(s, s->user ? strlen(s->user) : 0);
+        free(s->user);
+        s->user = user;
+        s->is_proven = ask->is_proven;
+        (void)session_owner_unref(&s->broker->owners, s->owner);
+        s->owner = owner;
+        return 0;
+}
+
+static void session_walks_leave(struct session *s);
 
 static void session_take_over(struct session *s, bool clean)
 {
@@ -155,6 +212,7 @@ static void session_take_over(struct session *s, bool clean)
         old->session = NULL;
         s->broker->n_clients--;
         s->broker->n_away++;
+        session_walks_leave(s);
         connection_doom(old, MQTT_TAKEN_OVER);
         /* §3.1.3.2.2 and MQTT-3.1.4-3: the old will is sent, unless the session goes on before it is due. */
         if (s->will && (clean || s->will_delay_s == 0))
@@ -162,40 +220,61 @@ static void session_take_over(struct session *s, bool clean)
 }
 
 static void session_publish_will(struct session *s);
+static void session_free(struct session *s);
+
+/* A new one, away so far. */
+static int session_make(struct broker *b, const struct session_ask *ask, struct session **ret_session)
+{
+        int r = session_new(b, ask->id, ret_session);
+
+        if (r < 0)
+                return r;
+        b->n_away++;
+        r = session_bind(*ret_session, ask);
+        if (r < 0)
+                session_free(*ret_session);
+        return r;
+}
+
+static void session_take_will(struct session *s, const struct session_ask *ask)
+{
+        session_set_will(s, ask->will ? message_ref(ask->will) : NULL);
+        s->will_delay_s = ask->will_delay_s;
+        s->will_us = CLOCK_NEVER_US;
+}
 
 int session_open(struct broker *b, const struct session_ask *ask, struct session **ret_session)
 {
         struct session *s = session_find(b, ask->id);
+        bool is_there;
         int r;
 
-        if (s && (s->local || (s->connection && !session_is_of(s, ask->user))))
+        if (s && session_is_foreign(s, ask))
                 return SESSION_FOREIGN;
-        if (!session_would_fit(b, ask, s, s && !ask->clean && s->expiry_s > 0 && session_is_of(s, ask->user)))
+        if (!session_would_fit(b, ask, s, s && session_may_go_on(s, ask)))
                 return SESSION_TOO_LARGE;
         if (s && s->connection)
                 session_take_over(s, ask->clean || s->expiry_s == 0);
         if (s && s->will_us == 0)
                 session_publish_will(s);
-        if (s && (ask->clean || s->expiry_s == 0 || !session_is_of(s, ask->user))) {
+        if (s && !session_may_go_on(s, ask)) {
                 session_end(s);
                 s = NULL;
         }
-        r = s ? SESSION_RESUMED : 0;
         if (!s && !sessions_have_room(b))
                 return SESSION_FULL;
-        if (!s) {
-                r = session_new(b, ask->id, ask->user, &s);
-                if (r < 0)
-                        return r;
-                b->n_away++;
-        }
-        session_set_will(s, ask->will ? message_ref(ask->will) : NULL);
-        s->will_us = s->ends_us = CLOCK_NEVER_US;
+        is_there = s != NULL;
+        r = is_there ? session_bind(s, ask) : session_make(b, ask, &s);
+        if (r < 0)
+                return r;
+        s->ends_us = CLOCK_NEVER_US;
         s->expiry_s = ask->expiry_s;
+        session_take_will(s, ask);
         if (s->stored != 0 || s->expiry_s > 0)
                 persistence_session(b->persistence, s);
+        persistence_will(b->persistence, s);
         *ret_session = s;
-        return r;
+        return is_there ? SESSION_RESUMED : 0;
 }
 
 /* ---- going ---- */
@@ -224,6 +303,7 @@ static void session_publish_will(struct session *s)
                 log_debug(&b->fields, "broker: client \"%s\" may not publish its will", s->id);
         publication_done(&p);
         (void)message_unref(will);
+        persistence_will(b->persistence, s);
 }
 
 static void session_free(struct session *s)
@@ -242,6 +322,7 @@ static void session_free(struct session *s)
         HASH_DEL(b->sessions, s);
         if (!s->local)
                 b->n_away--;
+        (void)session_owner_unref(&b->owners, s->owner);
         free(s->id);
         free(s->user);
         free(s);
@@ -277,7 +358,7 @@ void session_leave(struct session *s, bool with_will)
         s->connection = NULL;
         b->n_clients--;
         b->n_away++;
-        session_walks_drop(s);
+        session_walks_leave(s);
         if (!with_will)
                 session_set_will(s, NULL);
         if (s->expiry_s == 0) {
@@ -291,20 +372,29 @@ void session_leave(struct session *s, bool with_will)
                 session_publish_will(s);
         broker_wake_at(b, MBGATE_MIN(s->ends_us, s->will_us));
         persistence_session(b->persistence, s);
+        persistence_will(b->persistence, s);
 }
 
-int session_restore(struct broker *b, const char *id, const char *user, uint32_t expiry_s, uint64_t away_s,
+void session_restore_will(struct session *s, struct message *will, uint64_t due_us)
+{
+        session_set_will(s, message_ref(will));
+        s->will_us = MBGATE_MIN(loop_now_us(s->broker->loop) + due_us, s->ends_us);
+        s->is_will_stored = true;
+        broker_wake_at(s->broker, s->will_us);
+}
+
+int session_restore(struct broker *b, const struct session_ask *ask, uint64_t away_s,
                     struct session **ret_session)
 {
+        uint32_t expiry_s = ask->expiry_s;
         struct session *s;
         int r;
 
-        if (session_find(b, id))
+        if (session_find(b, ask->id))
                 return -EEXIST;
-        r = session_new(b, id, user, &s);
+        r = session_make(b, ask, &s);
         if (r < 0)
                 return r;
-        b->n_away++;
         s->expiry_s = expiry_s;
         if (expiry_s != SESSION_NEVER_S)
                 expiry_s -= (uint32_t)MBGATE_MIN(away_s, (uint64_t)expiry_s);
@@ -453,36 +543,37 @@ void session_deliver(struct session *s, struct publication *p, const struct subs
 
 /* ---- walks ---- */
 
+static struct session_walk **walk_list(struct session *s, const struct session_walk *w)
+{
+        return w->is_push ? &s->pushes : &s->walks;
+}
+
 static void walk_free(struct session *s, struct session_walk *w)
 {
-        s->n_walks--;
+        s->n_walks -= !w->is_push;
         session_discharge(s, w->n_bytes);
         (void)retained_cursor_free(w->cursor);
         free(w);
 }
 
-void session_walk_end(struct session *s)
+void session_walk_end(struct session *s, struct session_walk **list)
 {
-        struct session_walk *w = s->walks;
+        struct session_walk *w = *list;
 
-        s->walks = w->next;
-        if (!s->walks)
+        *list = w->next;
+        if (s->last_walk == w)
                 s->last_walk = NULL;
         walk_free(s, w);
 }
 
-void session_walks_drop(struct session *s)
+/* Takes out of a list those that `is_it` wants to go. */
+static void walks_remove(struct session *s, struct session_walk **list,
+                         bool (*is_it)(const struct session_walk *w, const void *what), const void *what)
 {
-        while (s->walks)
-                session_walk_end(s);
-}
+        struct session_walk *last = NULL;
 
-void session_walks_cancel(struct session *s, const char *filter, size_t n_filter)
-{
-        struct session_walk **at = &s->walks, *last = NULL, *w;
-
-        while ((w = *at) != NULL) {
-                if (!w->is_of_subscription || !retained_cursor_is_on(w->cursor, filter, n_filter)) {
+        for (struct session_walk **at = list, *w; (w = *at);) {
+                if (!is_it(w, what)) {
                         last = w;
                         at = &w->next;
                         continue;
@@ -490,7 +581,76 @@ void session_walks_cancel(struct session *s, const char *filter, size_t n_filter
                 *at = w->next;
                 walk_free(s, w);
         }
-        s->last_walk = last;
+        if (list == &s->walks)
+                s->last_walk = last;
+}
+
+static bool walk_is_any(const struct session_walk *w UNUSED, const void *what UNUSED)
+{
+        return true;
+}
+
+static bool walk_is_qos0(const struct session_walk *w, const void *what UNUSED)
+{
+        return w->qos == 0;
+}
+
+void session_walks_drop(struct session *s)
+{
+        walks_remove(s, &s->walks, walk_is_any, NULL);
+        walks_remove(s, &s->pushes, walk_is_any, NULL);
+        assert(s->n_walks == 0);
+}
+
+/* Its connection has gone. What has been promised with QoS 1 or 2 goes on with the next one: it is part of
+ * the session, MQTT 5.0 §4.1. */
+static void session_walks_leave(struct session *s)
+{
+        walks_remove(s, &s->pushes, walk_is_any, NULL);
+        walks_remove(s, &s->walks, walk_is_qos0, NULL);
+        for (struct session_walk *w = s->walks; w; w = w->next)
+                w->is_left = true;
+        s->has_left = s->walks != NULL;
+}
+
+struct walk_filter {
+        const char *filter;
+        size_t n_filter;
+        bool is_left_only; /* from an earlier connection */
+};
+
+static bool walk_is_of(const struct session_walk *w, const void *what)
+{
+        const struct walk_filter *f = what;
+
+        return w->is_of_subscription && (w->is_left || !f->is_left_only) &&
+               retained_cursor_is_on(w->cursor, f->filter, f->n_filter);
+}
+
+void session_walks_cancel(struct session *s, const char *filter, size_t n_filter)
+{
+        walks_remove(s, &s->walks, walk_is_of,
+                     &(struct walk_filter){ .filter = filter, .n_filter = n_filter });
+}
+
+/* Behind the others of its list. Those that answer SUBSCRIBE may be many: their end is known. */
+static void session_walk_append(struct session *s, struct session_walk *w)
+{
+        size_t max = 2 * (size_t)broker_conf(s->broker)->max_subscriptions_per_client;
+        struct session_walk **end = walk_list(s, w);
+
+        if (!w->is_push && s->last_walk)
+                end = &s->last_walk->next;
+        while (*end)
+                end = &(*end)->next;
+        *end = w;
+        session_charge(s, w->n_bytes);
+        if (w->is_push)
+                return;
+        s->last_walk = w;
+        s->n_walks++;
+        while (s->walks && (s->n_walks > max || !session_has_room(s, 0)))
+                session_walk_end(s, &s->walks);
 }
 
 int session_walk_begin(struct session *s, struct session_walk *like, const char *filter, size_t n_filter)
@@ -499,6 +659,11 @@ int session_walk_begin(struct session *s, struct session_walk *like, const char 
         struct session_walk *w;
         int r;
 
+        s->has_left = s->has_left && s->walks;
+        if (!like->is_push && s->has_left)
+                walks_remove(s, &s->walks, walk_is_of,
+                             &(struct walk_filter){
+                                     .filter = filter, .n_filter = n_filter, .is_left_only = true });
         w = malloc(sizeof(*w));
         if (!w)
                 return -ENOMEM;
@@ -513,13 +678,7 @@ int session_walk_begin(struct session *s, struct session_walk *like, const char 
         /* With on_change it may be kept from the client, being no news for others. */
         if (w->is_of_subscription && !s->connection->options->on_change)
                 retained_cursor_skip_newer(w->cursor);
-        *(s->last_walk ? &s->last_walk->next : &s->walks) = w;
-        s->last_walk = w;
-        s->n_walks++;
-        session_charge(s, n_filter);
-        while (s->walks &&
-               (s->n_walks > broker_conf(b)->max_subscriptions_per_client || !session_has_room(s, 0)))
-                session_walk_end(s);
+        session_walk_append(s, w);
         if (s->connection)
                 connection_mark_dirty(s->connection);
         return 0;

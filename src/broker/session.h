@@ -23,6 +23,7 @@
 #include "queue.h"
 #include "retained.h"
 #include "router.h"
+#include "session_owner.h"
 #include "subscriptions.h"
 
 struct broker;
@@ -31,7 +32,8 @@ struct session;
 
 #define SESSION_NEVER_S UINT32_MAX /* MQTT 5.0 §3.1.2.11.2: it does not expire */
 
-/* Retained (or last known) messages on their way to who has subscribed; in the order of subscriptions. */
+/* Retained (or last known) messages on their way to who has subscribed, in the order of subscriptions; or,
+ * paced, to who has connected. */
 struct session_walk {
         struct session_walk *next;
         struct retained_cursor *cursor;
@@ -42,6 +44,9 @@ struct session_walk {
         uint8_t qos;
         bool is_known;           /* walks the last known values */
         bool is_of_subscription; /* ends with it; what is stored after it comes through it */
+        bool is_rest;            /* of what is retained: without the topics that are known */
+        bool is_push;            /* paced, without a subscription */
+        bool is_left;            /* from an earlier connection */
 };
 
 /* The gateway's own subscriber gets its messages so. Never from within router_publish() of its own. */
@@ -52,10 +57,15 @@ struct session {
         struct broker *broker;
         struct connection *connection; /* NULL: away */
         char *id;
-        char *user; /* NULL: none */
+        char *user;     /* NULL: none */
+        bool is_proven; /* the user's name, by a password or a certificate: nobody else gets the session */
+        bool is_will_stored;
+        struct session_owner *owner; /* whose limit it counts against; NULL: nobody's */
         UT_hash_handle hh;
         struct queue *queue; /* NULL until something must wait */
         struct session_walk *walks, *last_walk;
+        struct session_walk *pushes; /* paced: they hold nobody up but each other */
+        bool has_left;               /* some of its walks may be of an earlier connection */
         size_t n_walks;
         size_t n_text_bytes; /* id, user, filters, walks, will: charged to it, and to all together */
         struct message *will;
@@ -73,16 +83,19 @@ struct session {
 struct session_ask {
         const char *id; /* not empty */
         const char *user;
+        bool is_proven; /* the user's name */
+        const char *address;
         bool clean;
         uint32_t expiry_s;
-        struct message *will; /* or NULL; borrowed */
+        struct message *will; /* or NULL; a reference is taken */
+        uint32_t will_delay_s;
 };
 
 enum session_result {
         SESSION_RESUMED = 1, /* it was there: session present */
         SESSION_FULL,        /* more sessions than the limit, and none that is away could go */
         SESSION_TOO_LARGE,   /* its id, user name and will take more memory than it, or all, may */
-        SESSION_FOREIGN,     /* a client of another user is connected under this id */
+        SESSION_FOREIGN,     /* another user, whose name has been proven, has a session of this id */
 };
 
 /*
@@ -103,12 +116,16 @@ void session_end(struct session *s);
 /* Ends those whose time has come and publishes due wills. The next moment at which that must be asked. */
 uint64_t session_tick(struct broker *b, uint64_t now_us);
 
-/* Ends all; without wills: an orderly stop of the broker. */
+/* Ends all; wills that are not yet due go on in the store: an orderly stop of the broker. */
 void session_end_all(struct broker *b);
 
-/* A session that the store has kept, away for so long. −ENOMEM, −EEXIST. */
-MUST_CHECK int session_restore(struct broker *b, const char *id, const char *user, uint32_t expiry_s,
-                               uint64_t away_s, struct session **ret_session);
+/* A session that the store has kept, away for so long. Of the ask counts who asks, and the expiry. −ENOMEM,
+ * −EEXIST. */
+MUST_CHECK int session_restore(struct broker *b, const struct session_ask *ask, uint64_t away_s,
+                               struct session **ret_session);
+
+/* Its will, from the store, due so long from now. Takes a reference. */
+void session_restore_will(struct session *s, struct message *will, uint64_t due_us);
 
 /* So much text everybody may have, even when all together have as much as they may: nobody is shut out. */
 #define SESSION_FREE_BYTES 4096
@@ -140,12 +157,14 @@ void session_deliver(struct session *s, struct publication *p, const struct subs
  */
 MUST_CHECK int session_enqueue(struct session *s, const struct queue_message *m);
 
-/* Begins to send what a table holds of a filter. −ENOMEM; more walks than filters, or texts than it may have:
- * the oldest goes. */
+/*
+ * Begins to send what a table holds of a filter, in place of what an earlier connection has left of that.
+ * −ENOMEM; more walks than filters, or texts than it may have: the oldest goes.
+ */
 MUST_CHECK int session_walk_begin(struct session *s, struct session_walk *like, const char *filter,
                                   size_t n_filter);
-/* Ends the oldest. */
-void session_walk_end(struct session *s);
+/* Ends the oldest of its walks, or of its pushes. */
+void session_walk_end(struct session *s, struct session_walk **list);
 void session_walks_drop(struct session *s);
 
 /* The subscription to this filter ends: no more for it. */

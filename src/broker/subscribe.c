@@ -59,9 +59,16 @@ static int subscribe_walk(struct connection *c, const struct mqtt_filter *f, uin
                 .is_known = c->options->remember && c->broker->known,
                 .is_of_subscription = true,
         };
+        int r;
 
         if (is_shared || f->retain_handling == 2 || (f->retain_handling == 1 && !is_new))
                 return 0;
+        r = session_walk_begin(c->session, &walk, (const char *)plain.data, plain.n);
+        if (r < 0 || !walk.is_known)
+                return r;
+        walk.is_known =
+                false; /* what is retained and not known: $SYS, and what an empty payload has put out */
+        walk.is_rest = true;
         return session_walk_begin(c->session, &walk, (const char *)plain.data, plain.n);
 }
 

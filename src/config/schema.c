@@ -495,8 +495,9 @@ const struct schema_key schema_keys[] = {
         { BROKER, 0, "password_file", PATH, MEMBER(broker, password_file), .change = ADJUST,
           .example = "\"/etc/mbgate/passwd\"",
           .help = "Users: lines made by mbgated --hash-password or mosquitto_passwd(1). Others must not be "
-                  "able to read it: run chmod o-rwx on it. None: anybody, from this machine only unless "
-                  "anonymous = true says otherwise." },
+                  "able to read it: run chmod o-rwx on it. A line with nothing behind the colon is a user "
+                  "without a password. None: anybody, from this machine only unless anonymous = true says "
+                  "otherwise." },
         { BROKER, 0, "acl_file", PATH, MEMBER(broker, acl_file), .change = ADJUST,
           .example = "\"/etc/mbgate/acl\"",
           .help = "Who may do what, in the format of mosquitto's acl_file. None: everything, but for writing "
@@ -509,7 +510,10 @@ const struct schema_key schema_keys[] = {
           RANGE(0, 100000), .deflt = "0", .change = ADJUST,
           .help = "More from one address are not let in; 0: no limit." },
         { BROKER, 0, "max_sessions", INT, MEMBER(broker, max_sessions), RANGE(1, 1000000), .deflt = "10000",
-          .change = ADJUST, .help = "Sessions, whether their client is there or not." },
+          .change = ADJUST,
+          .help = "Sessions, whether their client is there or not. For one more that of a client that is "
+                  "away ends: of the user (or, without a proven name, the address) with the most sessions "
+                  "the one that would end first." },
         { BROKER, 0, "max_packet_bytes", INT, MEMBER(broker, max_packet_bytes), RANGE(256, 268435455),
           .deflt = "4194304", .change = ADJUST,
           .help = "A longer packet ends the connection that it comes on. Told to MQTT 5 clients." },
@@ -605,7 +609,8 @@ const struct schema_key schema_keys[] = {
           .change = ADJUST, .help = "A payload that its topic has already is not sent on again." },
         { LISTENER, ON_BROKER, "remember", BOOL, MEMBER(listener, options.remember), .deflt = "false",
           .change = ADJUST,
-          .help = "The last payload of every topic is kept, retained or not, and given to who subscribes." },
+          .help = "The last payload of every topic is kept, retained or not, and given to who subscribes, "
+                  "beside what else is retained." },
         { LISTENER, ON_BROKER, "strip_retain", BOOL, MEMBER(listener, options.strip_retain), .deflt = "false",
           .change = ADJUST, .help = "Nothing goes out with the retain flag." },
         { LISTENER, ON_BROKER, "publish_on_connect", &schema_texts,

@@ -75,16 +75,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         struct fuzz_input in = { data, n };
         struct record_subscription subscription;
         struct record_state state;
+        struct record_will will;
         uint32_t session;
         uint64_t number;
 
-        switch (fuzz_u8(&in) % 6) {
+        switch (fuzz_u8(&in) % 7) {
         case 0: check_message(in.data, in.n); break;
         case 1: check_session(in.data, in.n); break;
         case 2: check_queued(in.data, in.n); break;
         case 3: (void)record_take_subscription(in.data, in.n, &subscription); break;
         case 4: (void)record_take_state(in.data, in.n, &state); break;
-        default: (void)record_take_item_key(in.data, in.n, &session, &number); break;
+        case 5: (void)record_take_item_key(in.data, in.n, &session, &number); break;
+        default: (void)record_take_will(in.data, in.n, &will); break;
         }
         return 0;
 }

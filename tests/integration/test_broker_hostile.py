@@ -539,6 +539,26 @@ def test_retained_flood(endure):
     endure(attack, mib=24, left_mib=8, more="max_retained_messages = 5000; max_retained_bytes = 8388608;")
 
 
+def test_retained_user_properties(endure):
+    """Next to no payload, but hundreds of kilobytes of user properties with each retained message: they count, too."""
+    pair = raw.text("k") + raw.text("v" * 60000)
+    props = b"".join(b"\x26" + pair for _ in range(8))
+
+    def attack(server):
+        kept = 0
+        with raw.Peer(server.port) as peer:
+            peer.connect("r", version=5)
+            for i in range(120):
+                peer.send(raw.publish(f"properties/{i}", b"x", 1, 1, retain=True, version=5, props=props))
+                body = peer.expect(raw.PUBACK)
+                kept += len(body) == 2 or body[2] < 0x80 or body[2] == 0x10
+            assert 8 <= kept <= 8 * MIB // len(props), kept
+            for i in range(120):
+                peer.send(raw.publish(f"properties/{i}", retain=True, version=5))
+            peer.ping()
+    endure(attack, mib=24, left_mib=8, more="max_retained_bytes = 8388608;")
+
+
 def test_retained_to_many_wildcards(endure):
     """100 subscriptions to # where 3 000 retained messages are: paced, and nobody else waits for them."""
     def attack(server):

@@ -714,6 +714,103 @@ static void known_topics_are_pushed_at_a_pace(void **state)
         broker_rig_done(&rig);
 }
 
+/* What is retained and not known: our own words, and what an empty payload has put out. */
+static void what_is_retained_comes_beside_what_is_remembered(void **state)
+{
+        struct broker_rig rig;
+        int from, to;
+
+        (void)state;
+        rig_start(&rig, "remember = true;");
+        from = client_v4(&rig, 'f', true, 0);
+        FEED(&rig, from, 0x31, 4, 0, 1, 'a', 'k', 0x30, 3, 0, 1, 'a');
+        FEED(&rig, from, 0x31, 4, 0, 1, 'b', '1', 0x30, 4, 0, 1, 'b', '2');
+        to = client_v4(&rig, 't', true, 0);
+        FEED(&rig, to, 0x82, 6, 0, 1, 0, 1, 'a', 0);
+        ASSERT_OUT(&rig, to, 0x90, 3, 0, 1, 0, 0x31, 4, 0, 1, 'a', 'k');
+        FEED(&rig, to, 0x82, 6, 0, 1, 0, 1, 'b', 0);
+        ASSERT_OUT(&rig, to, 0x90, 3, 0, 1, 0, 0x31, 4, 0, 1, 'b', '2'); /* known: the newer one, and once */
+        FEED(&rig, to, 0x82, 24, 0, 1, 0, 19, '$', 'S', 'Y', 'S', '/', 'b', 'r', 'o', 'k', 'e', 'r', '/', 'v',
+             'e', 'r', 's', 'i', 'o', 'n', 0);
+        assert_true(rig.clients[to].n_out > 5 + 25);
+        assert_int_equal(rig.clients[to].out[5], 0x31);
+        broker_rig_done(&rig);
+}
+
+static void a_subscription_does_not_wait_for_what_is_pushed(void **state)
+{
+        struct broker_rig rig;
+        int from, to;
+
+        (void)state;
+        rig_start(&rig, "publish_on_connect = [\"#\"]; publish_delay_ms = 1000;");
+        from = client_v4(&rig, 'f', true, 0);
+        FEED(&rig, from, 0x31, 4, 0, 1, 'a', '1', 0x30, 4, 0, 1, 'b', '2');
+        to = client_v4(&rig, 't', true, 0);
+        FEED(&rig, to, 0x82, 6, 0, 1, 0, 1, 'a', 0);
+        ASSERT_OUT(&rig, to, 0x90, 3, 0, 1, 0, 0x31, 4, 0, 1, 'a', '1');
+        broker_rig_advance(&rig, 1010 * USEC_PER_MSEC);
+        broker_rig_advance(&rig, USEC_PER_SEC);
+        ASSERT_OUT(&rig, to, 0x30, 4, 0, 1, 'b', '2', 0x31, 4, 0, 1, 'a', '1'); /* "b" is not retained */
+        broker_rig_done(&rig);
+}
+
+/* Acknowledges all that has come, and marks it: "r/XY". How many were new. */
+static unsigned take_and_acknowledge(struct broker_rig *rig, int c, bool seen[3600])
+{
+        struct rig_client *client = &rig->clients[c];
+        uint8_t acks[4 * 4096];
+        size_t n_acks = 0;
+        unsigned n_new = 0;
+
+        for (size_t at = 0; at + 2 <= client->n_out; at += 2u + client->out[at + 1]) {
+                const uint8_t *p = client->out + at;
+                unsigned i;
+
+                if (p[0] >> 4 != 3)
+                        continue;
+                i = (p[6] - '0') * 60u + p[7] - 'A';
+                assert_true(i < 3600);
+                n_new += !seen[i];
+                seen[i] = true;
+                memcpy(acks + n_acks, (const uint8_t[]){ 0x40, 2, p[8], p[9] }, 4);
+                n_acks += 4;
+        }
+        broker_rig_clear(rig, c);
+        if (n_acks > 0)
+                broker_rig_feed(rig, c, acks, n_acks);
+        return n_new;
+}
+
+/* MQTT 5.0 §4.1: what the session has still to get outlives the connection. */
+static void a_break_loses_no_retained_message(void **state)
+{
+        static bool seen[3600];
+        struct broker_rig rig;
+        unsigned n = 0, n_more;
+        int from, to;
+
+        (void)state;
+        rig_start(&rig, "");
+        from = client_v4(&rig, 'f', true, 0);
+        for (unsigned i = 0; i < 3000; i++)
+                FEED(&rig, from, 0x33, 0x09, 0, 4, 'r', '/', (uint8_t)('0' + i / 60), (uint8_t)('A' + i % 60),
+                     0, 1, 'x');
+        to = client_v4(&rig, 't', false, 0);
+        FEED(&rig, to, 0x82, 0x08, 0, 1, 0, 3, 'r', '/', '#', 1);
+        n += take_and_acknowledge(&rig, to, seen);
+        assert_in_range(n, 1, 1000);
+        broker_rig_close(&rig, to);
+        to = broker_rig_connect(&rig);
+        FEED(&rig, to, 0x10, 0x0D, 0, 4, 'M', 'Q', 'T', 'T', 4, 0, 0, 0, 0, 1, 't');
+        while ((n_more = take_and_acknowledge(&rig, to, seen)) > 0)
+                n += n_more;
+        for (unsigned i = 0; i < 3000; i++)
+                assert_true(seen[i]);
+        assert_int_equal(session_find(rig.broker, "t")->n_walks, 0);
+        broker_rig_done(&rig);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -745,6 +842,9 @@ int main(void)
                 cmocka_unit_test(a_repeated_value_is_not_sent_again),
                 cmocka_unit_test(what_is_remembered_comes_with_a_subscription),
                 cmocka_unit_test(known_topics_are_pushed_at_a_pace),
+                cmocka_unit_test(what_is_retained_comes_beside_what_is_remembered),
+                cmocka_unit_test(a_subscription_does_not_wait_for_what_is_pushed),
+                cmocka_unit_test(a_break_loses_no_retained_message),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -304,6 +304,68 @@ static void what_is_retained_goes_with_its_writers_rights(void **state)
         end(&w);
 }
 
+/* ---- sessions and their users ---- */
+
+static void a_session_is_its_users(void **state)
+{
+        struct world w;
+        bool is_present;
+        int pub, al, other;
+
+        (void)state;
+        start(&w, "al:\nvic:\n", NULL, "anonymous = true;");
+        pub = login(&w, "pub", "vic", 0);
+        al = login(&w, "bo", "al", 600);
+        subscribe(&w, al, "x", 1);
+        assert_int_equal(login_from(&w, "127.0.0.1", "bo", "vic", 0, &other, NULL), 0x87);
+        broker_rig_close(&w.rig, al);
+        assert_int_equal(publish(&w, pub, "x", "1", false), 0);
+        assert_int_equal(login_from(&w, "127.0.0.1", "bo", "vic", 600, &other, NULL), 0x87);
+        assert_int_equal(login_from(&w, "127.0.0.1", "bo", NULL, 600, &other, NULL), 0x87);
+        assert_int_equal(login_from(&w, "127.0.0.1", "bo", "al", 600, &al, &is_present), 0);
+        assert_true(is_present);
+        expect_publish(&w, al, "x");
+        end(&w);
+}
+
+/* MQTT-3.1.4-3. */
+static void a_name_that_is_not_proven_binds_nobody(void **state)
+{
+        struct world w;
+        bool is_present;
+        int first, second;
+
+        (void)state;
+        start(&w, NULL, NULL, "");
+        first = login(&w, "bo", "al", 600);
+        assert_int_equal(login_from(&w, "127.0.0.1", "bo", "vic", 600, &second, &is_present), 0);
+        assert_true(is_present);
+        expect_disconnect(&w, first, 0x8E);
+        assert_string_equal(session_find(w.rig.broker, "bo")->user, "vic");
+        end(&w);
+}
+
+static void nobody_pushes_out_the_sessions_of_others(void **state)
+{
+        static const char *const ids[] = { "a", "b", "c", "d", "e", "f" };
+        struct world w;
+        bool is_present;
+        int c;
+
+        (void)state;
+        start(&w, NULL, NULL, "max_sessions = 4; max_clients = 4;");
+        assert_int_equal(login_from(&w, "192.0.2.1", "mine", NULL, 60, &c, NULL), 0); /* ends first */
+        broker_rig_close(&w.rig, c);
+        for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+                assert_int_equal(login_from(&w, "192.0.2.66", ids[i], NULL, 600, &c, NULL), 0);
+                broker_rig_close(&w.rig, c);
+        }
+        assert_int_equal(HASH_COUNT(w.rig.broker->sessions), 4);
+        assert_int_equal(login_from(&w, "192.0.2.1", "mine", NULL, 60, &c, &is_present), 0);
+        assert_true(is_present);
+        end(&w);
+}
+
 /* ---- users who change ---- */
 
 #define SALT "AAAAAAAAAAAAAAAA"
@@ -335,6 +397,9 @@ int main(void)
                 cmocka_unit_test(a_group_passes_over_who_wants_changes_only),
                 cmocka_unit_test(what_waits_is_asked_about_again),
                 cmocka_unit_test(what_is_retained_goes_with_its_writers_rights),
+                cmocka_unit_test(a_session_is_its_users),
+                cmocka_unit_test(a_name_that_is_not_proven_binds_nobody),
+                cmocka_unit_test(nobody_pushes_out_the_sessions_of_others),
                 cmocka_unit_test(another_password_has_to_be_shown),
         };
 

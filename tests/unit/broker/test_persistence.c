@@ -164,7 +164,7 @@ static void end(struct world *w)
 /* ---- rows ---- */
 
 struct counts {
-        unsigned n[8];
+        unsigned n[RECORD_WILL + 1];
         unsigned n_all;
 };
 
@@ -738,6 +738,133 @@ static void options_of_subscriptions_come_back(void **state)
         end(&w);
 }
 
+static void who_has_published_comes_back(void **state)
+{
+        const struct acl_client source = { .user = NULL, .id = "c" }, other = { .user = NULL, .id = "d" };
+        struct world w;
+        int c;
+
+        (void)state;
+        start(&w, "durability = \"interval\";");
+        client_connect(&w, "c", true, 0, &c);
+        client_publish(&w, c, 0x01, "a/b", 0, 0, "payload");
+        commit(&w);
+        crash(&w);
+        assert_true(retained_is_from(w.rig.broker->retained, "a/b", 3, &source));
+        assert_false(retained_is_from(w.rig.broker->retained, "a/b", 3, &other));
+        assert_false(retained_is_from(w.rig.broker->retained, "a/b", 3, NULL));
+        end(&w);
+}
+
+/* ---- wills: MQTT 5.0 §4.1 ---- */
+
+/* On "w", so many seconds after it has gone; the session never ends. */
+static int client_with_will(struct world *w, uint8_t delay_s)
+{
+        struct packet p = { .n = 0 };
+        int c = broker_rig_connect(&w->rig);
+
+        put_text(&p, "MQTT");
+        put_u8(&p, 5);
+        put_u8(&p, 0x04 | 0x08);
+        put_u16(&p, 0);
+        put(&p, (const uint8_t[]){ 5, 0x11, 0xFF, 0xFF, 0xFF, 0xFF }, 6);
+        put_text(&p, "will");
+        put(&p, (const uint8_t[]){ 5, 0x18, 0, 0, 0, delay_s }, 6);
+        put_text(&p, "w");
+        put_text(&p, "gone");
+        feed(w, c, 0x10, &p);
+        assert_int_equal(take(w, c, &p), 0x20);
+        assert_int_equal(p.bytes[1], 0);
+        return c;
+}
+
+static void a_will_comes_back(bool is_crash)
+{
+        struct world w;
+        int c, to;
+
+        start(&w, "durability = \"interval\";");
+        c = client_with_will(&w, 60);
+        broker_rig_close(&w.rig, c);
+        commit(&w); /* some seconds */
+        again(&w, is_crash);
+        client_connect(&w, "to", true, 0, &to);
+        client_subscribe(&w, to, "w", 1, 0);
+        broker_rig_advance(&w.rig, 50 * USEC_PER_SEC);
+        expect_nothing(&w, to);
+        broker_rig_advance(&w.rig, 11 * USEC_PER_SEC);
+        (void)expect_publish(&w, to, 0x02, "w", "gone");
+        expect_nothing(&w, to);
+        commit(&w);
+        crash(&w); /* it is not sent a second time */
+        client_connect(&w, "to", true, 0, &to);
+        client_subscribe(&w, to, "w", 1, 0);
+        broker_rig_advance(&w.rig, 120 * USEC_PER_SEC);
+        expect_nothing(&w, to);
+        down(&w);
+        assert_int_equal(rows_of(&w).n[RECORD_WILL], 0);
+        end(&w);
+}
+
+static void a_will_survives_a_stop(void **state)
+{
+        (void)state;
+        a_will_comes_back(false);
+}
+
+static void a_will_survives_a_crash(void **state)
+{
+        (void)state;
+        a_will_comes_back(true);
+}
+
+/* A crash ends the connections of all who are there. */
+static void a_crash_makes_wills_due(void **state)
+{
+        struct world w;
+        int to;
+
+        (void)state;
+        start(&w, "durability = \"interval\";");
+        (void)client_with_will(&w, 10);
+        commit(&w);
+        crash(&w);
+        client_connect(&w, "to", true, 0, &to);
+        client_subscribe(&w, to, "w", 1, 0);
+        broker_rig_advance(&w.rig, 9 * USEC_PER_SEC);
+        expect_nothing(&w, to);
+        broker_rig_advance(&w.rig, 2 * USEC_PER_SEC);
+        (void)expect_publish(&w, to, 0x02, "w", "gone");
+        end(&w);
+}
+
+static void a_will_that_is_withdrawn_leaves_the_store(void **state)
+{
+        struct packet none = { .n = 0 };
+        struct world w;
+        int c;
+
+        (void)state;
+        start(&w, "durability = \"interval\";");
+        c = client_with_will(&w, 60);
+        commit(&w);
+        feed(&w, c, 0xE0, &none);
+        commit(&w);
+        down(&w);
+        assert_int_equal(rows_of(&w).n[RECORD_SESSION], 1);
+        assert_int_equal(rows_of(&w).n[RECORD_WILL], 0);
+        up(&w);
+        c = client_with_will(&w, 60);
+        broker_rig_close(&w.rig, c);
+        commit(&w);
+        client_connect(&w, "will", false, 3600, &c); /* it is back, without a will */
+        commit(&w);
+        down(&w);
+        assert_int_equal(rows_of(&w).n[RECORD_WILL], 0);
+        end(&w);
+}
+
 /* ---- what is forgotten ---- */
 
 static void nothing_is_left_of_who_has_gone(void **state)
@@ -994,6 +1121,11 @@ int main(void)
                 cmocka_unit_test(qos_2_is_not_doubled),
                 cmocka_unit_test(retained_messages_come_back_whole),
                 cmocka_unit_test(topics_with_a_dollar_come_back),
+                cmocka_unit_test(who_has_published_comes_back),
+                cmocka_unit_test(a_will_survives_a_stop),
+                cmocka_unit_test(a_will_survives_a_crash),
+                cmocka_unit_test(a_crash_makes_wills_due),
+                cmocka_unit_test(a_will_that_is_withdrawn_leaves_the_store),
                 cmocka_unit_test(options_of_subscriptions_come_back),
                 cmocka_unit_test(nothing_is_left_of_who_has_gone),
                 cmocka_unit_test(what_expires_leaves_the_store),
