@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "mbgate/base/text.h"
+#include "mbgate/codec/pdu.h"
 
 #include "loader.h"
 
@@ -352,6 +353,11 @@ static void check_write(struct loader *l, struct conf_point *p)
         }
         if (!p->write_function)
                 p->write_function = default_function(p);
+        if (p->writable && p->area == CONF_HOLDING && value_n_regs(&p->format) > PDU_WRITE_REGS_MAX)
+                POINT_ERROR(l, "length",
+                            "one request writes at most %u registers: make length %u at most, or leave out "
+                            "write",
+                            PLACE(l), (unsigned)PDU_WRITE_REGS_MAX, 2u * PDU_WRITE_REGS_MAX);
         if (!p->writable && loader_own(l, "command_topic"))
                 source_warning(&l->source, loader_own_pos(l, "command_topic"),
                                "%s: command_topic has no effect without write = true", PLACE(l));

@@ -295,7 +295,9 @@ const struct schema_key schema_keys[] = {
                   "bytes "
                   "in each word, DCBA both." },
         { POINT, 0, "length", INT, MEMBER(point, format.length_bytes), RANGE(1, 250), .change = ADJUST,
-          .example = "16", .help = "Characters of a string, two in a register. Required for strings." },
+          .example = "16",
+          .help = "Characters of a string, two in a register; 246 at most with write. Required "
+                  "for strings." },
         { POINT, 0, "bit", &schema_bit, MEMBER(point, format.bit_lo), .change = ADJUST, .example = "3",
           .help = "Take one bit of the number; 0 is the least significant." },
         { POINT, 0, "bits", &schema_bits, MEMBER(point, format.bit_lo), .change = ADJUST,

@@ -196,6 +196,7 @@ const char *bus_outcome_text(enum bus_outcome outcome)
         case BUS_RESULT_EXPIRED: return "the bus was too busy: not sent in time";
         case BUS_RESULT_STOPPED: return "the bus is being stopped or reconfigured";
         case BUS_RESULT_REPLACED: return "a newer command for this point came first: not sent";
+        case BUS_RESULT_IMPOSSIBLE: return "no request can write that: not sent";
         }
         return "?";
 }

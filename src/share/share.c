@@ -454,7 +454,8 @@ static unsigned exception_of(const struct bus_raw_result *result)
         case BUS_RESULT_PORT:
         case BUS_RESULT_STOPPED:
         case BUS_RESULT_LISTENS:
-        case BUS_RESULT_REPLACED: break;
+        case BUS_RESULT_REPLACED:
+        case BUS_RESULT_IMPOSSIBLE: break;
         }
         return PDU_EXC_GATEWAY_PATH;
 }

@@ -99,14 +99,15 @@ struct bus_reconf {
 
 enum bus_outcome {
         BUS_RESULT_OK,
-        BUS_RESULT_EXCEPTION, /* exception code in `exception` */
-        BUS_RESULT_TIMEOUT,   /* no reply: whether it was written is not known */
-        BUS_RESULT_PORT,      /* the port is not there */
-        BUS_RESULT_LISTENS,   /* the bus only listens; nothing was sent */
-        BUS_RESULT_OFFLINE,   /* the device does not answer; nothing was sent */
-        BUS_RESULT_EXPIRED,   /* the deadline passed before its turn; nothing was sent */
-        BUS_RESULT_STOPPED,   /* the worker stops or was reconfigured; nothing was sent */
-        BUS_RESULT_REPLACED,  /* a newer command for the point came before; nothing was sent */
+        BUS_RESULT_EXCEPTION,  /* exception code in `exception` */
+        BUS_RESULT_TIMEOUT,    /* no reply: whether it was written is not known */
+        BUS_RESULT_PORT,       /* the port is not there */
+        BUS_RESULT_LISTENS,    /* the bus only listens; nothing was sent */
+        BUS_RESULT_OFFLINE,    /* the device does not answer; nothing was sent */
+        BUS_RESULT_EXPIRED,    /* the deadline passed before its turn; nothing was sent */
+        BUS_RESULT_STOPPED,    /* the worker stops or was reconfigured; nothing was sent */
+        BUS_RESULT_REPLACED,   /* a newer command for the point came before; nothing was sent */
+        BUS_RESULT_IMPOSSIBLE, /* no request can carry it; nothing was sent */
 };
 
 /* "no reply", "the port is not there" … for results and log lines. */
