@@ -41,19 +41,19 @@ static void print_block(const struct plan_block *b, uint64_t read_us, FILE *out)
 }
 
 /* Adds a device's blocks to its demand; prints them where `out` is given. */
-static int demand_of_device(const struct conf_device *device, const struct plan_cost *cost, FILE *out,
-                            struct demand *ret)
+static int demand_of_device(const struct conf_device *device, FILE *out, struct demand *ret)
 {
+        struct plan_cost cost = plan_cost_of_device(device);
         struct demand d = { .device = device, .shortest_us = UINT64_MAX };
         struct plan plan;
         int r;
 
-        r = plan_device(device, cost, NULL, 0, &plan);
+        r = plan_device(device, &cost, NULL, 0, &plan);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < plan.n_blocks; i++) {
                 const struct plan_block *b = &plan.blocks[i];
-                uint64_t read_us = plan_read_us(cost, b->function, b->count);
+                uint64_t read_us = plan_read_us(&cost, b->function, b->count);
 
                 if (out)
                         print_block(b, read_us, out);
@@ -71,14 +71,14 @@ static int demand_of_device(const struct conf_device *device, const struct plan_
 }
 
 /* The sum over the bus, and the device that asks for most. */
-static int demand_of_bus(const struct conf_bus *bus, const struct plan_cost *cost, FILE *out,
-                         struct demand *ret_sum, struct demand *ret_most)
+static int demand_of_bus(const struct conf_bus *bus, FILE *out, struct demand *ret_sum,
+                         struct demand *ret_most)
 {
         struct demand sum = { 0 }, most = { 0 };
 
         for (size_t i = 0; i < bus->n_devices; i++) {
                 struct demand d;
-                int r = demand_of_device(&bus->devices[i], cost, out, &d);
+                int r = demand_of_device(&bus->devices[i], out, &d);
 
                 if (r < 0)
                         return r;
@@ -143,7 +143,6 @@ static void print_line(const struct conf_bus *bus, FILE *out)
 
 static int print_bus(const struct conf_bus *bus, FILE *out, FILE *err)
 {
-        struct plan_cost cost = plan_cost_of_bus(bus);
         struct demand sum, most;
         int r;
 
@@ -152,7 +151,7 @@ static int print_bus(const struct conf_bus *bus, FILE *out, FILE *err)
                 (void)fprintf(out, "# bus %s: listens only; another master asks\n", bus->name);
                 return 0;
         }
-        r = demand_of_bus(bus, &cost, out, &sum, &most);
+        r = demand_of_bus(bus, out, &sum, &most);
         if (r < 0)
                 return r;
         (void)fprintf(out, "# bus %s: a full round is %zu %s and %.1f ms; the load is %.1f %%\n", bus->name,

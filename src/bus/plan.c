@@ -51,17 +51,36 @@ uint64_t plan_fingerprint(const struct conf_device *device)
         return hash;
 }
 
+static bool bus_turns_driver(const struct conf_bus *bus)
+{
+        return bus->kind == CONF_PORT_SERIAL &&
+               (bus->direction == CONF_DIRECTION_RTS || bus->direction == CONF_DIRECTION_KERNEL);
+}
+
 struct plan_cost plan_cost_of_bus(const struct conf_bus *bus)
 {
+        bool turns = bus_turns_driver(bus);
+
         if (bus->kind == CONF_PORT_TCP)
                 return (struct plan_cost){ .turnaround_us = TURNAROUND_US, .overhead_us = TCP_OVERHEAD_US };
         return (struct plan_cost){
                 .baud = bus->baud,
                 .char_bits = conf_bus_char_bits(bus),
                 .t35_us = rtu_t35_us(bus->baud),
-                .turnaround_us = TURNAROUND_US,
+                /* No reply is heard before the driver has been turned back. */
+                .turnaround_us =
+                        turns ? MBGATE_MAX(TURNAROUND_US, bus->rts_delay_after_ms * 1000) : TURNAROUND_US,
+                .lead_us = turns ? bus->rts_delay_before_ms * 1000 : 0,
                 .overhead_us = bus->kind == CONF_PORT_RTU_TCP ? TCP_OVERHEAD_US : 0,
         };
+}
+
+struct plan_cost plan_cost_of_device(const struct conf_device *device)
+{
+        struct plan_cost cost = plan_cost_of_bus(device->bus);
+
+        cost.gap_us = device->gap_ms * 1000;
+        return cost;
 }
 
 enum pdu_function plan_function(enum conf_area area)
@@ -87,9 +106,15 @@ size_t plan_read_chars(enum pdu_function function, unsigned count)
         return REQUEST_CHARS + REPLY_OVERHEAD_CHARS + (is_bits ? (count + 7u) / 8u : 2u * count);
 }
 
+uint64_t plan_fixed_us(const struct plan_cost *cost)
+{
+        return (uint64_t)MBGATE_MAX(cost->t35_us, cost->gap_us) + cost->lead_us + cost->turnaround_us +
+               cost->overhead_us + cost->t35_us;
+}
+
 uint64_t plan_read_us(const struct plan_cost *cost, enum pdu_function function, unsigned count)
 {
-        uint64_t us = (uint64_t)cost->turnaround_us + cost->overhead_us + 2 * (uint64_t)cost->t35_us;
+        uint64_t us = plan_fixed_us(cost);
 
         if (cost->baud != 0)
                 us += rtu_wire_us(cost->baud, cost->char_bits, plan_read_chars(function, count));

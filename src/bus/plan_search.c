@@ -45,7 +45,7 @@ static bool search_is_bits(const struct search *s)
 static double read_us(const struct search *s, unsigned count)
 {
         const struct plan_cost *c = s->in->cost;
-        double us = (double)c->turnaround_us + c->overhead_us + 2.0 * c->t35_us;
+        double us = (double)plan_fixed_us(c);
 
         if (c->baud != 0)
                 us += (double)(plan_read_chars(plan_function(s->area), count) * c->char_bits) * 1e6 / c->baud;

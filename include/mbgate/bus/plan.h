@@ -3,7 +3,8 @@
  * The planner: joins the points of a device into blocks, each read by one request, at the least cost on this
  * line. Pure; used by the worker, and by mbgated --check-config to foretell a bus's load.
  *
- *   cost of a block = (request + reply characters) × bits ÷ baud + t3.5 for each + the device's turnaround
+ *   cost of a block = max(t3.5, the device's gap) + lead of RTS + request characters × bits ÷ baud
+ *                     + the device's turnaround + reply characters × bits ÷ baud + t3.5
  *
  * The load of a plan is the sum over its blocks of cost ÷ interval, the shortest of the points' intervals.
  * The plan is the one of least load (src/bus/plan_search.h says up to which size). Points with a block number
@@ -26,6 +27,8 @@ struct plan_cost {
         uint32_t t35_us;
         uint32_t turnaround_us; /* request's last character to reply's first; measured, or 5 ms at first */
         uint32_t overhead_us;   /* TCP: round trip for a request */
+        uint32_t lead_us;       /* from turning the RS-485 driver round to the request's first character */
+        uint32_t gap_us;        /* silence that the device wants before a request; t3.5 is kept anyway */
         uint64_t longest_us;    /* no request for several points takes longer; 0: no limit */
 };
 
@@ -56,6 +59,12 @@ struct plan_hole {
 };
 
 struct plan_cost plan_cost_of_bus(const struct conf_bus *bus);
+
+/* The same with what this device of the bus wants. */
+struct plan_cost plan_cost_of_device(const struct conf_device *device);
+
+/* What a request costs beside its characters and those of its reply. */
+uint64_t plan_fixed_us(const struct plan_cost *cost);
 
 /* Time on the line for one transaction that reads `count` registers or bits, both silences included, in µs.
  */

@@ -106,6 +106,36 @@ static void test_forecast_of_the_sensor(void **state)
         free(text);
 }
 
+/* The device's gap stands in for the silence before the request: 200 instead of 4 ms. */
+static void test_forecast_with_a_gap(void **state)
+{
+        char *text = sensor_with("200; gap_ms = 200");
+        struct printed p = check(text);
+
+        (void)state;
+        assert_non_null(strstr(forecast(&p), "every 200 ms, 233.1 ms on the line"));
+        assert_non_null(strstr(forecast(&p), "the load is 116.5 %"));
+        assert_string_equal(p.err, "warning: bus rs485: asked for 117 % of what the line can carry; device "
+                                   "sensor takes 117 % of it: set its interval_ms to 250 (now 200)\n");
+        printed_done(&p);
+        free(text);
+}
+
+/* Turning the driver takes 20 ms before the request; 30 ms behind it no reply is heard: 25 more than usual.
+ */
+static void test_forecast_with_rts_delays(void **state)
+{
+        struct printed p = check(
+                "buses = ( { name = \"rs485\"; port = \"/dev/ttyUSB0\"; baud = 9600; format = \"8E1\";\n"
+                "  direction = \"rts\"; rts_delay_before_ms = 20; rts_delay_after_ms = 30;\n"
+                "  devices = ( { name = \"sensor\"; unit_id = 10; interval_ms = 2000;\n"
+                "    points = ( { name = \"temp\"; holding = 0; } ); } ); } );\n");
+
+        (void)state;
+        assert_non_null(strstr(forecast(&p), "every 2000 ms, 75.2 ms on the line"));
+        printed_done(&p);
+}
+
 static void test_all_of_it_loads_again_to_the_same(void **state)
 {
         char *text = sensor_with("2000");
@@ -174,6 +204,8 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_forecast_of_the_sensor),
+                cmocka_unit_test(test_forecast_with_a_gap),
+                cmocka_unit_test(test_forecast_with_rts_delays),
                 cmocka_unit_test(test_all_of_it_loads_again_to_the_same),
                 cmocka_unit_test(test_an_overload_names_device_and_remedy),
                 cmocka_unit_test(test_the_remedy_is_enough),
