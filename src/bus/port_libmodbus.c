@@ -246,12 +246,23 @@ static int port_modbus_exchange(struct port_modbus *p, const struct port_request
         return r;
 }
 
+static bool is_silent(const struct port_reply *reply)
+{
+        const struct rtu_counts *c = &reply->counts;
+
+        return c->n_junk_bytes == 0 && c->n_crc == 0 && c->n_foreign == 0 && c->n_echo == 0;
+}
+
 /*
  * A copy of a write is both its echo and its reply. While it is not known whether the line echoes, any read
- * of that device, answered or refused, tells (rtu_echo_learn()).
+ * of that device, answered or refused, tells (rtu_echo_learn()). It may be silent at what can only be
+ * written: the read's own echo tells as well, and where nothing at all came back the write that follows at
+ * once has no echo either. That is good for this write only, since the adapter may have been dead.
+ *
+ * 0: *ret_echo holds for the write. Else the write was not sent.
  */
 static int port_modbus_learn_echo(struct port_modbus *p, const struct port_request *request,
-                                  struct port_reply *reply)
+                                  struct port_reply *reply, enum rtu_echo *ret_echo)
 {
         bool is_coil = request->pdu.bytes[0] == PDU_WRITE_COIL;
         struct port_request read = *request;
@@ -260,10 +271,13 @@ static int port_modbus_learn_echo(struct port_modbus *p, const struct port_reque
         pdu_read_request(&read.pdu, is_coil ? PDU_READ_COILS : PDU_READ_HOLDING,
                          get_be16(request->pdu.bytes + 1), 1);
         r = port_modbus_exchange(p, &read, reply);
-        if (r == PORT_OK || r == PORT_EXCEPTION)
+        if (r == PORT_OK || r == PORT_EXCEPTION || (r == PORT_TIMEOUT && reply->began_us != 0)) {
+                *ret_echo = p->echo;
+                if (r == PORT_TIMEOUT && p->echo == RTU_ECHO_AUTO && is_silent(reply))
+                        *ret_echo = RTU_ECHO_OFF;
                 return 0;
-        if (r >= 0)
-                reply->began_us = 0; /* the write itself was never sent */
+        }
+        reply->began_us = 0; /* the write itself was never sent */
         return r;
 }
 
@@ -274,6 +288,7 @@ static int port_modbus_transact(struct port *port, const struct port_request *re
         struct port_request r_request = *request;
         struct port_reply reply = { 0 };
         uint64_t now_us = clock_monotonic_us();
+        enum rtu_echo known = p->echo, echo = p->echo;
         int r;
 
         if (p->fd < 0)
@@ -286,11 +301,15 @@ static int port_modbus_transact(struct port *port, const struct port_request *re
                                    p->not_before_us - now_us + (now_us - MBGATE_MIN(now_us, p->rx.busy_us)));
         if (!is_tcp(p) && p->echo == RTU_ECHO_AUTO && request->unit != 0 &&
             rtu_echo_is_ambiguous(&request->pdu)) {
-                r = port_modbus_learn_echo(p, &r_request, &reply);
+                r = port_modbus_learn_echo(p, &r_request, &reply, &echo);
                 if (r != 0)
                         goto out;
+                known = p->echo;
         }
+        p->echo = echo;
         r = port_modbus_exchange(p, &r_request, &reply);
+        if (echo != known)
+                p->echo = known;
 out:
         *ret_reply = reply;
         return r;

@@ -42,6 +42,8 @@ enum act {
         ACT_NOISE_AFTER,
         ACT_ECHO,
         ACT_ECHO_ONLY,
+        ACT_WRITES_ONLY,      /* silent to reads */
+        ACT_ECHO_WRITES_ONLY, /* but for their echo */
         ACT_WRONG_CRC,
         ACT_WRONG_UNIT,
         ACT_WRONG_ECHO, /* of a write: another value */
@@ -110,6 +112,15 @@ static void act_serial(enum act act, const uint8_t *request, size_t n_request, u
         case ACT_NOISE_BEFORE: put(noise, sizeof(noise)); break;
         case ACT_ECHO: put(request, n_request); break;
         case ACT_ECHO_ONLY: put(request, n_request); return;
+        case ACT_WRITES_ONLY:
+                if (request[1] <= PDU_READ_INPUT)
+                        return;
+                break;
+        case ACT_ECHO_WRITES_ONLY:
+                put(request, n_request);
+                if (request[1] <= PDU_READ_INPUT)
+                        return;
+                break;
         case ACT_WRONG_CRC: adu[n - 1] ^= 1; break;
         case ACT_WRONG_UNIT:
                 n = rtu_frame(UNIT + 1, adu + 1, n - 3, other);
@@ -268,6 +279,8 @@ static uint64_t timeout_us(void)
         case ACT_SILENT:
         case ACT_LATE:
         case ACT_ECHO_ONLY:
+        case ACT_WRITES_ONLY:
+        case ACT_ECHO_WRITES_ONLY:
         case ACT_WRONG_CRC:
         case ACT_WRONG_UNIT:
         case ACT_WRONG_ECHO:
@@ -425,12 +438,45 @@ static void test_write_echo_is_no_answer(void **state)
         (void)state;
         do_act(ACT_ECHO_ONLY);
         assert_int_equal(set(1, &reply), PORT_TIMEOUT);
-        assert_int_equal(reply.began_us, 0);
-        assert_true(reply.sent_us > 0);
+        assert_true(reply.began_us > 0 && reply.counts.n_echo == 1);
         do_act(ACT_ECHO);
         assert_int_equal(set(1, &reply), PORT_OK);
         do_act(ACT_ECHO_ONLY);
         assert_int_equal(set(1, &reply), PORT_TIMEOUT);
+}
+
+/* A register that can only be written: the silence of the read that asks for an echo says nothing of it. */
+static void test_write_only(void **state)
+{
+        struct port_reply reply;
+
+        (void)state;
+        for (unsigned i = 0; i < 2; i++) {
+                do_act(ACT_WRITES_ONLY);
+                assert_int_equal(set(1, &reply), PORT_OK);
+                assert_int_equal(reply.counts.n_echo, 0);
+                assert_int_equal(atomic_load(&peer.n_requests), 2 * (i + 1));
+        }
+        /* What silence taught was for that write only. */
+        do_act(ACT_ECHO_ONLY);
+        assert_int_equal(set(1, &reply), PORT_TIMEOUT);
+        assert_int_equal(reply.counts.n_echo, 1);
+        do_act(ACT_ECHO_WRITES_ONLY);
+        assert_int_equal(set(1, &reply), PORT_OK);
+        assert_int_equal(reply.counts.n_echo, 1);
+}
+
+static void test_write_only_with_echo(void **state)
+{
+        struct port_reply reply;
+
+        (void)state;
+        do_act(ACT_ECHO_WRITES_ONLY);
+        for (unsigned i = 0; i < 2; i++) {
+                assert_int_equal(set(1, &reply), PORT_OK);
+                assert_int_equal(reply.counts.n_echo, 1);
+        }
+        assert_int_equal(atomic_load(&peer.n_requests), 3);
 }
 
 static void test_hang_up(void **state)
@@ -653,6 +699,8 @@ int main(void)
                 ON_SERIAL(test_not_taken),
                 ON_SERIAL(test_writes),
                 ON_SERIAL(test_write_echo_is_no_answer),
+                ON_SERIAL(test_write_only),
+                ON_SERIAL(test_write_only_with_echo),
                 ON_SERIAL(test_hang_up),
                 ON_SERIAL(test_cancel),
                 ON_SERIAL(test_broadcast),
