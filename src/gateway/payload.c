@@ -40,7 +40,10 @@ void gw_payload_json(const struct gw_point *p, struct buf *out)
         buf_printf(out, "\"%s\"}", time);
 }
 
-/* {"temp":21.5,"hum":48.1}: all points of the device that have this payload and were read. */
+/*
+ * {"temp":21.5,"hum":48.1}: all points of the device that have this payload and were read. Beside values that
+ * are new an old one would pass for new.
+ */
 void gw_payload_object(const struct gw_device *d, struct buf *out)
 {
         char before = '{';
@@ -54,7 +57,10 @@ void gw_payload_object(const struct gw_device *d, struct buf *out)
                 before = ',';
                 gw_json_string(p->conf->name, out);
                 buf_append_char(out, ':');
-                gw_payload_value(&p->value, out);
+                if (p->value.quality == QUALITY_STALE && d->status == DEVICE_ONLINE)
+                        buf_append(out, "null");
+                else
+                        gw_payload_value(&p->value, out);
         }
         if (before == ',')
                 buf_append_char(out, '}');

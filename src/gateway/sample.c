@@ -228,6 +228,15 @@ static void answer_only(struct gateway *g, const struct gw_point *p, const struc
         free(v.text);
 }
 
+/* Its value is the last one known: `time` stays that of the value. */
+static void point_became_stale(struct gateway *g, struct gw_point *p, uint64_t now_us)
+{
+        if (!p->value.is_known || p->value.quality == QUALITY_STALE)
+                return;
+        p->value.quality = QUALITY_STALE;
+        point_judge(g, p, now_us, false);
+}
+
 void gw_on_samples(struct gateway *g, const struct bus_samples *samples)
 {
         uint64_t now_us = loop_now_us(g->loop);
@@ -240,6 +249,11 @@ void gw_on_samples(struct gateway *g, const struct bus_samples *samples)
 
                 if (!p)
                         continue;
+                if (s->quality == QUALITY_STALE) {
+                        if (!point_is_older_than_write(p, samples->began_us))
+                                point_became_stale(g, p, now_us);
+                        continue;
+                }
                 gw_set_device_status(g, p->device, DEVICE_ONLINE);
                 if (point_is_older_than_write(p, samples->began_us)) {
                         if (samples->on_demand)
@@ -258,14 +272,8 @@ void gw_points_became_stale(struct gateway *g, struct gw_device *d)
 {
         uint64_t now_us = loop_now_us(g->loop);
 
-        for (size_t i = 0; i < d->conf->n_points; i++) {
-                struct gw_point *p = &d->points[i];
-
-                if (!p->value.is_known || p->value.quality == QUALITY_STALE)
-                        continue;
-                p->value.quality = QUALITY_STALE;
-                point_judge(g, p, now_us, false);
-        }
+        for (size_t i = 0; i < d->conf->n_points; i++)
+                point_became_stale(g, &d->points[i], now_us);
 }
 
 /* All points with their newest values; what a write has made old comes with its read-back. */

@@ -200,6 +200,16 @@ void rig_sample_bad(struct rig *r, const char *point)
         fake_loop_turn(r->loop);
 }
 
+void rig_sample_stale(struct rig *r, const char *point)
+{
+        struct bus_samples *mail = samples_new(r, &point, 1);
+
+        mail->samples[0].quality = QUALITY_STALE;
+        mail->wall_us = RIG_WALL_US + USEC_PER_SEC;
+        gateway_on_bus_mail(r->gateway, &mail->mail);
+        fake_loop_turn(r->loop);
+}
+
 void rig_device(struct rig *r, const char *device, enum device_status status)
 {
         for (size_t i = 0; i < r->conf->n_points; i++) {

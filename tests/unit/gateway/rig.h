@@ -65,6 +65,9 @@ uint32_t rig_point(const struct rig *r, const char *name);
 /* The bus has read a point, or several with one reply. */
 void rig_sample(struct rig *r, const char *point, struct value value);
 void rig_sample_bad(struct rig *r, const char *point);
+
+/* Its block has become silent. */
+void rig_sample_stale(struct rig *r, const char *point);
 void rig_samples(struct rig *r, const char *const *points, const struct value *values, size_t n);
 
 void rig_device(struct rig *r, const char *device, enum device_status status);

@@ -242,6 +242,56 @@ static void a_clock_can_be_trusted_by_configuration(void **state)
         rig_free(r);
 }
 
+/* A block that is silent: "stale" with the last value and its time, once; availability stays. */
+static void json_of_a_silent_block_is_stale(void **state)
+{
+        struct rig *r = rig_new_points(TEMP "payload = \"json\"; }");
+
+        (void)state;
+        rig_sample_stale(r, "dev/temp"); /* never read: there is no value to be old */
+        rig_expect_nothing(r, 0);
+        rig_sample(r, "dev/temp", REAL(21.5));
+        rig_sample_stale(r, "dev/temp");
+        rig_sample_stale(r, "dev/temp");
+        rig_sample(r, "dev/temp", REAL(21.5));
+        rig_expect(r, 0, "gw/dev/availability online",
+                   "gw/dev/temp {\"value\":21.5,\"quality\":\"good\",\"time\":\"" RIG_WALL_TEXT "\"}",
+                   "gw/dev/temp {\"value\":21.5,\"quality\":\"stale\",\"time\":\"" RIG_WALL_TEXT "\"}",
+                   "gw/dev/temp {\"value\":21.5,\"quality\":\"good\",\"time\":\"" RIG_WALL_TEXT "\"}", NULL);
+        rig_free(r);
+}
+
+/* Plain text has no word for it: it is not repeated as if it were new. */
+static void plain_of_a_silent_block_is_not_repeated(void **state)
+{
+        struct rig *r = rig_new_points(TEMP "max_interval_s = 1.0; }");
+
+        (void)state;
+        rig_sample(r, "dev/temp", REAL(21.5));
+        fake_loop_advance(r->loop, USEC_PER_SEC);
+        rig_expect(r, 0, "gw/dev/availability online", "gw/dev/temp 21.5", "gw/dev/temp 21.5", NULL);
+        rig_sample_stale(r, "dev/temp");
+        fake_loop_advance(r->loop, 10 * USEC_PER_SEC);
+        rig_expect_nothing(r, 0);
+        rig_sample(r, "dev/temp", REAL(21.5));
+        rig_expect(r, 0, "gw/dev/temp 21.5", NULL);
+        rig_free(r);
+}
+
+static void object_with_a_silent_block_has_null(void **state)
+{
+        struct rig *r = rig_new_points("{ name = \"temp\"; holding = 0; payload = \"object\"; },"
+                                       "{ name = \"hum\"; holding = 9; payload = \"object\"; }");
+
+        (void)state;
+        rig_sample(r, "dev/temp", INT(3));
+        rig_sample(r, "dev/hum", INT(50));
+        fake_link_clear(r->links[0]);
+        rig_sample_stale(r, "dev/hum");
+        rig_expect(r, 0, "gw/dev {\"temp\":3,\"hum\":null}", NULL);
+        rig_free(r);
+}
+
 #define KINDS                                                                                                \
         "{ name = \"text\"; holding = 0; type = \"string\"; length = 8; payload = PAYLOAD; },"               \
         "{ name = \"flag\"; coil = 0; type = \"bool\"; payload = PAYLOAD; },"                                \
@@ -399,6 +449,20 @@ static void paced_device_sends_bad_and_demanded_at_once(void **state)
         rig_free(r);
 }
 
+static void paced_device_leaves_out_a_silent_block(void **state)
+{
+        struct rig *r = rig_new(PACED);
+
+        (void)state;
+        rig_sample(r, "dev/temp", INT(1));
+        rig_sample(r, "dev/hum", INT(50));
+        rig_sample_stale(r, "dev/temp");
+        fake_link_clear(r->links[0]);
+        fake_loop_advance(r->loop, 10 * USEC_PER_SEC);
+        rig_expect(r, 0, "gw/dev/hum 50", NULL);
+        rig_free(r);
+}
+
 static void paced_device_that_is_offline_is_silent(void **state)
 {
         struct rig *r = rig_new(PACED);
@@ -521,12 +585,16 @@ int main(void)
                 cmocka_unit_test(json_has_value_quality_and_time),
                 cmocka_unit_test(no_time_before_the_clock_is_right),
                 cmocka_unit_test(a_clock_can_be_trusted_by_configuration),
+                cmocka_unit_test(json_of_a_silent_block_is_stale),
+                cmocka_unit_test(plain_of_a_silent_block_is_not_repeated),
+                cmocka_unit_test(object_with_a_silent_block_has_null),
                 cmocka_unit_test(every_kind_in_plain),
                 cmocka_unit_test(every_kind_in_json),
                 cmocka_unit_test(every_kind_in_one_object),
                 cmocka_unit_test(large_object_is_whole),
                 cmocka_unit_test(paced_device_sends_together),
                 cmocka_unit_test(paced_device_sends_bad_and_demanded_at_once),
+                cmocka_unit_test(paced_device_leaves_out_a_silent_block),
                 cmocka_unit_test(paced_device_that_is_offline_is_silent),
                 cmocka_unit_test(paced_ticks_do_not_pile_up),
                 cmocka_unit_test(send_interval_is_set_by_command),
