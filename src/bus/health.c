@@ -8,9 +8,11 @@
 #define PROBE_TIMEOUT_MIN_US UINT64_C(20000)
 #define PROBE_LEARNED_ADD_US UINT64_C(10000)
 
-/* 2 % of the longest pause: what the short probes of one round may take together; the full ones add about 1
- * %. */
+/* 2 % of the longest pause: what the short probes of one round should take together. */
 #define PROBE_ROUND_US (HEALTH_PAUSE_MAX_US / 50)
+
+/* 5 %: what the full ones may take as well. */
+#define PROBE_ALL_US (HEALTH_PAUSE_MAX_US / 20)
 
 void health_init(struct health *h, uint64_t now_us)
 {
@@ -66,12 +68,6 @@ void health_forget(struct health *h, uint64_t now_us)
         h->probation = 0;
 }
 
-void health_measured(struct health *h, uint64_t turnaround_us, uint64_t round_trip_us)
-{
-        histogram_add(&h->turnaround, turnaround_us);
-        histogram_add(&h->round_trip, round_trip_us);
-}
-
 /* What the replies seen so far allow, or the configured time-out. */
 static uint64_t learned_us(const struct health *h, uint64_t configured_us)
 {
@@ -83,26 +79,61 @@ static uint64_t learned_us(const struct health *h, uint64_t configured_us)
         return MBGATE_MIN(us, configured_us);
 }
 
+void health_measured(struct health *h, uint64_t turnaround_us, uint64_t round_trip_us)
+{
+        if (turnaround_us > learned_us(h, UINT64_MAX))
+                h->turnaround = (struct histogram){ 0 };
+        histogram_add(&h->turnaround, turnaround_us);
+        histogram_add(&h->round_trip, round_trip_us);
+}
+
 uint64_t health_timeout_us(const struct health *h, uint64_t configured_us, uint64_t min_us, bool others_wait)
 {
-        if (!others_wait || h->n_failures > 0 || min_us >= configured_us)
+        if (!others_wait || h->status == DEVICE_UNKNOWN || h->n_failures > 0 || min_us >= configured_us)
                 return configured_us;
         return MBGATE_MAX(learned_us(h, configured_us), min_us);
+}
+
+bool health_heard(struct health *h)
+{
+        /* Who was waited for long enough and did not answer said something else. */
+        if (h->status != DEVICE_OFFLINE || h->n_short == 0 || h->was_heard)
+                return false;
+        h->was_heard = true;
+        return true;
+}
+
+static uint64_t probe_short_us(const struct health *h, unsigned n_dead, uint64_t wire_us)
+{
+        uint64_t share_us = PROBE_ROUND_US / n_dead, usual_us;
+
+        share_us = share_us > wire_us + PROBE_TIMEOUT_MIN_US ? share_us - wire_us : PROBE_TIMEOUT_MIN_US;
+        if (h->turnaround.n_total < HEALTH_LEARNED_MIN)
+                return share_us;
+        usual_us = histogram_percentile_us(&h->turnaround, 990) + PROBE_LEARNED_ADD_US;
+        /* Where all cannot be waited for so long, a late reply tells. */
+        return (usual_us + wire_us) * n_dead <= PROBE_ALL_US ? usual_us : MBGATE_MIN(usual_us, share_us);
+}
+
+/* One full probe in so many rounds is within the 5 % beside the short ones. */
+static uint64_t probe_full_every(uint64_t full_us, uint64_t round_us)
+{
+        uint64_t left_us = round_us < PROBE_ALL_US ? PROBE_ALL_US - round_us : 1;
+
+        return MBGATE_MIN((full_us + left_us - 1) / left_us, (uint64_t)HEALTH_PROBE_FULL);
 }
 
 uint64_t health_probe_timeout_us(struct health *h, uint64_t configured_us, unsigned n_dead, uint64_t wire_us,
                                  bool may_be_long)
 {
-        uint64_t share = PROBE_ROUND_US / MBGATE_MAX(n_dead, 1u);
+        uint64_t short_us = probe_short_us(h, MBGATE_MAX(n_dead, 1u), wire_us), every;
 
+        every = probe_full_every(configured_us + wire_us, (short_us + wire_us) * MBGATE_MAX(n_dead, 1u));
         h->n_short++;
-        if (may_be_long && h->n_short >= HEALTH_PROBE_FULL * MBGATE_MAX(n_dead, 1u)) {
+        if (h->was_heard || (may_be_long && h->n_short >= every * MBGATE_MAX(n_dead, 1u))) {
+                h->was_heard = false;
                 h->n_short = 0;
                 return configured_us;
         }
-        share = share > wire_us + PROBE_TIMEOUT_MIN_US ? share - wire_us : PROBE_TIMEOUT_MIN_US;
-        /* Who is known to be slow could not be heard otherwise. */
-        if (h->turnaround.n_total >= HEALTH_LEARNED_MIN)
-                share = histogram_percentile_us(&h->turnaround, 990) + PROBE_LEARNED_ADD_US;
-        return MBGATE_MIN(share, configured_us);
+        return MBGATE_MIN(short_us, configured_us);
 }

@@ -41,6 +41,8 @@ static void counts_add(struct rtu_counts *to, const struct rtu_counts *from)
         to->n_crc += from->n_crc;
         to->n_foreign += from->n_foreign;
         to->n_echo += from->n_echo;
+        if (from->foreign_unit != 0)
+                to->foreign_unit = from->foreign_unit;
 }
 
 /* read(2): > 0 bytes, 0 nothing there, −errno lost (the end of the file is a hang-up). */
@@ -100,6 +102,7 @@ static void rx_idle_mbap(struct rx *rx, const uint8_t *bytes, size_t n)
                 length = MBAP_BYTES - 1 + (size_t)get_be16(rx->mbap + 4);
                 if (length > rx->n_mbap)
                         return;
+                rx->pending.foreign_unit = rx->mbap[MBAP_BYTES - 1];
                 rx->n_mbap -= length;
                 memmove(rx->mbap, rx->mbap + length, rx->n_mbap);
                 rx->pending.n_foreign++;
@@ -239,6 +242,8 @@ static int rx_take_mbap(struct rx *rx, uint16_t tid, const struct port_request *
 
                 if (n <= 0)
                         return n;
+                if (match == RTU_MATCH_MORE)
+                        reply->counts.foreign_unit = rx->mbap[MBAP_BYTES - 1];
                 rx->n_mbap -= (size_t)n;
                 memmove(rx->mbap, rx->mbap + n, rx->n_mbap);
                 if (match != RTU_MATCH_MORE)

@@ -67,13 +67,16 @@ static enum command_stage first_stage(const struct conf_point *p, const struct b
         return COMMAND_WRITE;
 }
 
-/* Whether it belongs to this bus as it is configured now, and can be carried out at all. */
+/* Whether it belongs to this bus as it is configured now. */
 static bool command_fits(const struct worker *w, const struct bus_command *c)
 {
-        if (c->generation != w->conf->generation || c->point >= w->conf->n_points)
-                return false;
-        if (point_of(w, c)->device->bus != w->bus)
-                return false;
+        return c->generation == w->conf->generation && c->point < w->conf->n_points &&
+               point_of(w, c)->device->bus == w->bus;
+}
+
+/* Whether one request can carry it. */
+static bool command_is_possible(const struct worker *w, const struct bus_command *c)
+{
         return c->op == BUS_OP_READ ||
                (c->n_regs >= 1 && c->n_regs <= PDU_WRITE_REGS_MAX && point_of(w, c)->write_function != 0);
 }
@@ -145,6 +148,8 @@ void worker_command_add(struct worker *w, struct bus_command *c)
                 expect_writes(w);
         if (!command_fits(w, c))
                 command_refuse(w, c, BUS_RESULT_STOPPED);
+        else if (!command_is_possible(w, c))
+                command_refuse(w, c, BUS_RESULT_IMPOSSIBLE);
         else if (w->listen)
                 command_refuse(w, c, BUS_RESULT_LISTENS);
         else if (!w->is_open)
@@ -389,6 +394,24 @@ static void command_done(struct worker *w, size_t i, const struct pdu *request, 
                 written(w, i, outcome, reply);
 }
 
+/*
+ * The port went during the only transaction that is left: all other commands have ended. What was on the wire
+ * may have been written.
+ */
+static void command_lost(struct worker *w, struct port_reply *reply)
+{
+        struct command *c = w->commands[0];
+
+        c->is_running = false;
+        reply->done_us = clock_monotonic_us();
+        if (c->stage != COMMAND_WRITE || reply->began_us == 0) {
+                command_end(w, 0, BUS_RESULT_PORT);
+                return;
+        }
+        c->mail->read_back = false;
+        written(w, 0, BUS_RESULT_TIMEOUT, reply);
+}
+
 /* Nothing to do: the device holds it already. */
 static bool command_skip(struct worker *w, size_t i)
 {
@@ -412,8 +435,8 @@ void worker_command_run(struct worker *w)
 {
         uint64_t wake_us = CLOCK_NEVER_US;
         size_t i = command_pick(w, clock_monotonic_us(), &wake_us);
+        struct port_reply reply = { 0 };
         struct worker_output *o;
-        struct port_reply reply;
         struct pdu request;
         uint32_t device;
         int r;
@@ -425,20 +448,30 @@ void worker_command_run(struct worker *w)
         device = device_of(w, w->commands[i]);
         o = command_output(w, w->commands[i]);
         w->commands[i]->has_begun = true;
+        w->commands[i]->is_running = true;
         stage_request(w, w->commands[i], &request);
         r = worker_exchange(w, device, &request, w->devices[device].conf->response_timeout_ms * USEC_PER_MSEC,
                             SCHEDULE_COMMAND, &reply);
         if (o)
                 o->written_us = clock_monotonic_us();
-        /* A port that was lost has ended every command already. */
-        if (r >= 0 && w->is_open)
-                command_done(w, i, &request, r, &reply);
+        if (r < 0 || !w->is_open) {
+                command_lost(w, &reply);
+                return;
+        }
+        w->commands[i]->is_running = false;
+        command_done(w, i, &request, r, &reply);
 }
 
 void worker_command_fail_all(struct worker *w, enum bus_outcome outcome)
 {
-        while (w->n_commands > 0)
-                command_end(w, 0, outcome);
+        size_t i = 0;
+
+        while (i < w->n_commands) {
+                if (w->commands[i]->is_running)
+                        i++;
+                else
+                        command_end(w, i, outcome);
+        }
 }
 
 static bool limits_are_equal(const struct value_format *a, const struct value_format *b)

@@ -70,12 +70,33 @@ bool worker_is_silence(int result, const struct port_reply *reply)
                (reply->exception == PDU_EXC_GATEWAY_PATH || reply->exception == PDU_EXC_GATEWAY_TARGET);
 }
 
-void worker_count_extras(struct bus_stats *stats, const struct rtu_counts *c)
+/* Within the hold of a probe, or with a transaction id of its own, it can only be the answer to that. */
+static void hear(struct worker *w, uint8_t unit)
 {
-        stats->n_crc += c->n_crc;
-        stats->n_foreign += c->n_foreign;
-        stats->n_junk_bytes += c->n_junk_bytes;
-        stats->n_echo += c->n_echo;
+        uint64_t now_us = clock_monotonic_us();
+
+        for (size_t i = 0; i < w->n_devices; i++) {
+                struct schedule_device *s = &w->schedule.devices[i];
+                bool is_late = w->bus->kind == CONF_PORT_TCP || now_us < s->held_until_us;
+
+                if (w->devices[i].conf->unit_id != unit || !s->is_probing || !is_late ||
+                    !health_heard(&w->devices[i].health))
+                        continue;
+                log_debug(NULL, "bus %s: unit %u: a late reply, asked again at once", w->bus->name,
+                          (unsigned)unit);
+                s->held_until_us = 0; /* what could come has come */
+                s->probe_due_us = now_us;
+        }
+}
+
+void worker_count_extras(struct worker *w, const struct rtu_counts *c)
+{
+        w->stats.n_crc += c->n_crc;
+        w->stats.n_foreign += c->n_foreign;
+        w->stats.n_junk_bytes += c->n_junk_bytes;
+        w->stats.n_echo += c->n_echo;
+        if (c->foreign_unit != 0)
+                hear(w, c->foreign_unit);
 }
 
 static void measure(struct worker *w, struct worker_device *d, const struct port_reply *reply)
@@ -100,7 +121,7 @@ static void measure(struct worker *w, struct worker_device *d, const struct port
 static void count(struct worker *w, struct worker_device *d, const struct pdu *pdu, int result,
                   const struct port_reply *reply)
 {
-        worker_count_extras(&w->stats, &reply->counts);
+        worker_count_extras(w, &reply->counts);
         d->stats.n_crc += reply->counts.n_crc;
         if (reply->began_us == 0)
                 return;
@@ -160,13 +181,14 @@ static void suspect(struct worker *w, struct worker_device *d, bool was_lost, ui
 
         if (w->bus->kind == CONF_PORT_TCP || d->health.status != DEVICE_ONLINE)
                 return;
-        if (gap_result(&d->gap, was_lost, now_us, configured_us, d->conf->gap_max_ms * USEC_PER_MSEC))
-                log_warn(&fields,
-                         "bus %s: unit %u: loses requests that come sooner than %u ms after others: it gets "
-                         "that pause from now on (set gap_ms = %u to have it at once)",
-                         w->bus->name, (unsigned)d->conf->unit_id,
-                         (unsigned)(d->gap.found_us / USEC_PER_MSEC),
-                         (unsigned)(d->gap.found_us / USEC_PER_MSEC));
+        if (!gap_result(&d->gap, was_lost, now_us, configured_us, d->conf->gap_max_ms * USEC_PER_MSEC))
+                return;
+        w->replan = true; /* each request costs more now */
+        log_warn(&fields,
+                 "bus %s: unit %u: loses requests that come sooner than %u ms after others: it gets "
+                 "that pause from now on (set gap_ms = %u to have it at once)",
+                 w->bus->name, (unsigned)d->conf->unit_id, (unsigned)(d->gap.found_us / USEC_PER_MSEC),
+                 (unsigned)(d->gap.found_us / USEC_PER_MSEC));
 }
 
 /* The consequences for the device's health: what is said, and what the schedule does with it. */
@@ -208,22 +230,25 @@ int worker_settle(struct worker *w)
                 return 0;
         r = port_drain(w->port, now_us, &counts);
         worker_block_end(w);
-        worker_count_extras(&w->stats, &counts);
-        return r;
+        worker_count_extras(w, &counts);
+        return r < 0 && worker_port_let_go(w, r) ? 0 : r;
 }
 
-int worker_transact(struct worker *w, const struct port_request *request, enum schedule_kind kind,
+static int transact(struct worker *w, const struct port_request *request, enum schedule_kind kind,
                     struct port_reply *ret_reply)
 {
         uint64_t takes_us = request->silence_us + request->timeout_us +
                             plan_read_us(&w->cost, PDU_READ_HOLDING, PDU_READ_REGS_MAX);
-        uint64_t start_us = clock_monotonic_us(), busy_us;
+        uint64_t start_us, busy_us;
         int r;
 
-        if (w->listen || worker_block_begin(w, start_us + takes_us)) {
-                *ret_reply = (struct port_reply){ 0 };
+        *ret_reply = (struct port_reply){ 0 };
+        r = w->listen ? PORT_CANCELLED : worker_port_again(w);
+        if (r != 0)
+                return r;
+        start_us = clock_monotonic_us();
+        if (worker_block_begin(w, start_us + takes_us))
                 return PORT_CANCELLED;
-        }
         /* Longer on a line that babbles, and with a write that finds out first whether the line echoes. */
         heartbeat_promise(&w->heartbeat, start_us + SILENCE_MAX_US + 2 * takes_us + HEARTBEAT_GRACE_US);
         r = port_transact(w->port, request, ret_reply);
@@ -231,6 +256,16 @@ int worker_transact(struct worker *w, const struct port_request *request, enum s
         busy_us = clock_monotonic_us() - start_us;
         w->window_busy_us += busy_us;
         schedule_charge(&w->schedule, kind, busy_us);
+        return r;
+}
+
+int worker_transact(struct worker *w, const struct port_request *request, enum schedule_kind kind,
+                    struct port_reply *ret_reply)
+{
+        int r = transact(w, request, kind, ret_reply);
+
+        if (r < 0 && ret_reply->began_us == 0 && worker_port_let_go(w, r))
+                r = transact(w, request, kind, ret_reply);
         return r;
 }
 

@@ -25,6 +25,48 @@ static void post_block(struct worker *w, const struct worker_block *b, const uin
         worker_post_samples(w, b->plan->points, b->plan->n_points, b->plan->address, regs, reply, false);
 }
 
+/*
+ * The block's turn ended in silence. While others of its device answer, nobody else would say that its values
+ * are old; it is said again from time to time, in case that a reading on demand brought one.
+ */
+static void silent(struct worker *w, size_t job, const struct port_reply *reply)
+{
+        struct worker_block *b = &w->blocks[job];
+        struct log_fields fields;
+
+        if (b->n_silent++ == 0)
+                b->silent_since_us = reply->done_us;
+        if (w->devices[b->device].health.status != DEVICE_ONLINE || b->n_silent % WORKER_SILENT_TURNS != 0)
+                return;
+        worker_post_stale(w, b->plan->points, b->plan->n_points, reply);
+        if (!b->is_stale)
+                log_warn(fields_of(w, b, reply, &fields),
+                         "bus %s: unit %u: point %s%s: no reply to function %u, %u from %u, %u times in a "
+                         "row: its last value is stale",
+                         w->bus->name, (unsigned)b->plan->device->unit_id, b->plan->points[0]->name,
+                         b->plan->n_points > 1 ? " and others" : "", (unsigned)b->plan->function,
+                         (unsigned)b->plan->count, (unsigned)b->plan->address, b->n_silent);
+        b->is_stale = true;
+}
+
+/* It was answered, with values or an exception. */
+static void heard(struct worker *w, size_t job, const struct port_reply *reply)
+{
+        struct worker_block *b = &w->blocks[job];
+        struct log_fields fields;
+
+        if (b->is_stale)
+                log_info(fields_of(w, b, reply, &fields),
+                         "bus %s: unit %u: point %s%s: answers again after %llu s and %u turns without a "
+                         "reply",
+                         w->bus->name, (unsigned)b->plan->device->unit_id, b->plan->points[0]->name,
+                         b->plan->n_points > 1 ? " and others" : "",
+                         (unsigned long long)((reply->done_us - b->silent_since_us) / USEC_PER_SEC),
+                         b->n_silent);
+        b->is_stale = false;
+        b->n_silent = 0;
+}
+
 /* The device does not give these points: read seldom from now on, and said once. */
 static void refuse(struct worker *w, size_t job, const struct port_reply *reply)
 {
@@ -48,6 +90,7 @@ static void answered(struct worker *w, size_t job, const uint16_t *regs, const s
         struct worker_block *b = &w->blocks[job];
         struct log_fields fields;
 
+        heard(w, job, reply);
         post_block(w, b, regs, reply);
         worker_outputs_read(w, &w->devices[b->device], b->plan->points, b->plan->n_points, b->plan->address,
                             regs);
@@ -87,6 +130,8 @@ static bool excepted(struct worker *w, size_t job, const struct port_reply *repl
 {
         unsigned n_attempts = w->schedule.jobs[job].n_attempts;
 
+        if (!worker_is_silence(PORT_EXCEPTION, reply))
+                heard(w, job, reply);
         switch (reply->exception) {
         case PDU_EXC_ADDRESS:
         case PDU_EXC_VALUE:
@@ -154,10 +199,10 @@ static struct plan_range join(const struct worker *w, const struct reading *r, c
                 return (struct plan_range){ 0 };
         both = plan_range(d->conf, area, begin, end);
         if (!plan_may_read(d->conf, d->holes.list, d->holes.n, area, both) ||
-            plan_is_long(&w->cost, b->function, both.count) ||
-            plan_read_us(&w->cost, b->function, both.count) >=
-                    plan_read_us(&w->cost, b->function, r->range.count) +
-                            plan_read_us(&w->cost, b->function, b->count))
+            plan_is_long(&d->cost, b->function, both.count) ||
+            plan_read_us(&d->cost, b->function, both.count) >=
+                    plan_read_us(&d->cost, b->function, r->range.count) +
+                            plan_read_us(&d->cost, b->function, b->count))
                 return (struct plan_range){ 0 };
         return both;
 }
@@ -216,8 +261,11 @@ static void all_answered(struct worker *w, const struct reading *r, const struct
 }
 
 /* The block's turn is over without a value. What is read once only is asked for again soon. */
-static void failed(struct worker *w, size_t job, const struct port_reply *reply, uint64_t start_us)
+static void failed(struct worker *w, size_t job, int result, const struct port_reply *reply,
+                   uint64_t start_us)
 {
+        if (worker_is_silence(result, reply))
+                silent(w, job, reply);
         if (w->schedule.jobs[job].interval_us == 0)
                 schedule_retry(&w->schedule, job, reply->done_us + WORKER_ONCE_AGAIN_US);
         else
@@ -244,7 +292,7 @@ void worker_poll(struct worker *w, size_t job)
         else if (r == PORT_EXCEPTION && reading.n_jobs > 1)
                 unjoin(w, &reading, &reply);
         else if (!(r == PORT_EXCEPTION ? excepted(w, job, &reply) : retry(w, job, &reply)))
-                failed(w, job, &reply, start_us);
+                failed(w, job, r, &reply, start_us);
 }
 
 static unsigned count_dead(const struct worker *w)
@@ -272,7 +320,7 @@ void worker_probe(struct worker *w, uint32_t device)
 {
         struct worker_device *d = &w->devices[device];
         uint64_t configured_us = d->conf->response_timeout_ms * USEC_PER_MSEC;
-        uint64_t wire_us = plan_read_us(&w->cost, PDU_READ_HOLDING, PROBE_REGS) - w->cost.turnaround_us;
+        uint64_t wire_us = plan_read_us(&d->cost, PDU_READ_HOLDING, PROBE_REGS) - d->cost.turnaround_us;
         const struct conf_point *p;
         struct plan_range range;
         struct port_reply reply;

@@ -89,9 +89,10 @@ static void opened(struct worker *w)
         const char *about = port_describe(w->port);
 
         if (w->lost_at_us != 0)
-                log_info(&fields, "bus %s: %s is open again after %llu s and %u tries: %s", w->bus->name,
+                log_info(&fields, "bus %s: %s is open again after %llu s and %u %s%s%s", w->bus->name,
                          w->bus->port, (unsigned long long)((now_us - w->lost_at_us) / USEC_PER_SEC),
-                         w->n_open_failures, about);
+                         w->n_open_failures, w->n_open_failures == 1 ? "try" : "tries", *about ? ": " : "",
+                         about);
         else
                 log_info(&fields, "bus %s: %s is open%s%s", w->bus->name, w->bus->port, *about ? ": " : "",
                          about);
@@ -110,24 +111,60 @@ static void opened(struct worker *w)
         worker_post_port(w, "");
 }
 
-void worker_port_try(struct worker *w)
+/* 0, −errno, or PORT_CANCELLED: the worker stops instead. */
+static int port_try_open(struct worker *w)
 {
-        uint64_t now_us = clock_monotonic_us();
         uint64_t limit_us = SERIAL_OPEN_US;
         int r;
 
-        if (now_us < w->next_open_us && !path_is_new(w))
-                return;
         if (w->bus->kind != CONF_PORT_SERIAL)
                 limit_us = w->bus->connect_timeout_ms * USEC_PER_MSEC + NAME_LOOKUP_US;
-        if (worker_block_begin(w, now_us + limit_us))
-                return;
+        if (worker_block_begin(w, clock_monotonic_us() + limit_us))
+                return PORT_CANCELLED;
         r = port_open(w->port);
         worker_block_end(w);
+        return r;
+}
+
+void worker_port_try(struct worker *w)
+{
+        int r;
+
+        if (clock_monotonic_us() < w->next_open_us && !path_is_new(w))
+                return;
+        r = port_try_open(w);
         if (r < 0)
                 open_failed(w, r);
-        else
+        else if (r == 0)
                 opened(w);
+}
+
+bool worker_port_let_go(struct worker *w, int error)
+{
+        bool hung_up = error == -ECONNRESET || error == -ENODEV || error == -EPIPE;
+
+        if (w->bus->kind == CONF_PORT_SERIAL || !w->is_open || w->is_let_go || !hung_up)
+                return false;
+        log_debug(NULL, "bus %s: %s closed the connection while nothing was asked", w->bus->name,
+                  w->bus->port);
+        port_close(w->port);
+        w->is_let_go = true;
+        /* It may have been restarted. */
+        for (uint32_t i = 0; i < w->n_devices; i++)
+                worker_outputs_forget(&w->devices[i]);
+        return true;
+}
+
+int worker_port_again(struct worker *w)
+{
+        int r;
+
+        if (!w->is_let_go)
+                return 0;
+        r = port_try_open(w);
+        if (r == 0)
+                w->is_let_go = false;
+        return r;
 }
 
 void worker_port_lost(struct worker *w, int error)
@@ -143,6 +180,7 @@ void worker_port_lost(struct worker *w, int error)
         path_look(w, &w->path);
         port_close(w->port); /* at once: a node that stays open keeps its name from the adapter's return */
         w->is_open = false;
+        w->is_let_go = false;
         w->stats.n_port_lost++;
         w->lost_at_us = now_us;
         next_s = put_off(w, now_us);
@@ -152,6 +190,7 @@ void worker_port_lost(struct worker *w, int error)
         worker_command_fail_all(w, BUS_RESULT_PORT);
         worker_raw_fail_all(w, BUS_RESULT_PORT);
         for (uint32_t i = 0; i < w->n_devices; i++) {
+                worker_outputs_forget(&w->devices[i]);
                 if (w->devices[i].health.status == DEVICE_OFFLINE)
                         continue;
                 w->devices[i].health.status = DEVICE_OFFLINE;
@@ -189,8 +228,7 @@ void worker_port_listen(struct worker *w)
                 return;
         r = port_drain(w->port, now_us, &counts);
         worker_block_end(w);
-        w->stats.n_foreign += counts.n_foreign;
-        w->stats.n_junk_bytes += counts.n_junk_bytes;
-        if (r < 0)
+        worker_count_extras(w, &counts);
+        if (r < 0 && !worker_port_let_go(w, r))
                 worker_port_lost(w, r);
 }

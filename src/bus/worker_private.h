@@ -35,6 +35,7 @@
 #include "schedule.h"
 
 #define WORKER_SLOW_US       (60 * USEC_PER_SEC) /* between readings of what the device refuses */
+#define WORKER_SILENT_TURNS  3                   /* in a row, each with its retries; then values are stale */
 #define WORKER_BUSY_TRIES    3                   /* after "busy" and "acknowledge" */
 #define WORKER_BUSY_PAUSE_US UINT64_C(200000)    /* doubled each time */
 #define WORKER_ONCE_AGAIN_US                                                                                \
@@ -54,8 +55,9 @@ enum command_stage {
 struct command {
         struct bus_command *mail;
         enum command_stage stage;
-        bool has_begun; /* something was sent: it cannot expire any more */
-        bool is_repeat; /* asked for by nobody: no result */
+        bool has_begun;  /* something was sent: it cannot expire any more */
+        bool is_running; /* its transaction is under way: who began it ends it */
+        bool is_repeat;  /* asked for by nobody: no result */
         unsigned n_attempts;
         uint64_t not_before_us;
 };
@@ -81,6 +83,7 @@ struct worker_device {
         size_t n_outputs;
         struct plan plan;
         struct device_stats stats;
+        struct plan_cost cost;  /* of requests to it, as the plan was made */
         uint32_t turnaround_us; /* smoothed; 0: not known */
         unsigned n_measured;
         uint64_t heard_us;   /* on a bus that listens: it answered the master; 0: never */
@@ -105,8 +108,11 @@ struct worker_raws {
 struct worker_block {
         uint32_t device;
         const struct plan_block *plan;
-        bool is_refused; /* read slowly, and said so once */
-        bool was_cut;    /* refused as a whole: its parts are read at once */
+        bool is_refused;          /* read slowly, and said so once */
+        bool was_cut;             /* refused as a whole: its parts are read at once */
+        bool is_stale;            /* silent while its device answers, and said so once */
+        unsigned n_silent;        /* turns in a row without a reply */
+        uint64_t silent_since_us; /* the first of them */
 };
 
 struct worker_hint;
@@ -140,6 +146,7 @@ struct worker {
         struct mail **backlog_tail;
 
         bool is_open;
+        bool is_let_go; /* TCP: open for all who ask, but the next transaction has to connect first */
         unsigned n_open_failures; /* in a row */
         char open_reason[96];     /* why the last try failed, as it was said */
         uint64_t next_open_us;
@@ -169,7 +176,8 @@ MUST_CHECK int worker_transact(struct worker *w, const struct port_request *requ
 /* Reads off what a time-out or broken frame left on the line. −errno: the port is lost. */
 MUST_CHECK int worker_settle(struct worker *w);
 
-void worker_count_extras(struct bus_stats *stats, const struct rtu_counts *c);
+/* What else was seen on the line; a late reply of a device that is offline has it probed at once. */
+void worker_count_extras(struct worker *w, const struct rtu_counts *c);
 
 /*
  * After silence the unit is left alone as long as a late reply could still come: README.md. A reply that came
@@ -240,6 +248,13 @@ void worker_raw_forget(struct worker *w, uint8_t unit);
 void worker_port_try(struct worker *w);
 void worker_port_lost(struct worker *w, int error);
 void worker_port_works(struct worker *w);
+/*
+ * The other end of a TCP connection hung up while nothing was asked, as servers do to connections that are
+ * idle: closed, and connected again by the next transaction. false: it is lost.
+ */
+bool worker_port_let_go(struct worker *w, int error);
+/* Connects again if that is needed. 0, −errno, or PORT_CANCELLED. */
+MUST_CHECK int worker_port_again(struct worker *w);
 uint64_t worker_port_wake_us(const struct worker *w, uint64_t now_us);
 void worker_port_listen(struct worker *w);
 void worker_port_path_changed(struct worker *w);
@@ -269,6 +284,9 @@ void worker_post_result(struct worker *w, const struct bus_command *c, enum bus_
 void worker_post_samples(struct worker *w, const struct conf_point *const *points, size_t n_points,
                          uint16_t address, const uint16_t *regs, const struct port_reply *reply,
                          bool on_demand);
+/* The last known values of these points are too old. */
+void worker_post_stale(struct worker *w, const struct conf_point *const *points, size_t n_points,
+                       const struct port_reply *reply);
 void worker_post_device(struct worker *w, uint32_t device);
 void worker_post_port(struct worker *w, const char *reason);
 void worker_post_stats(struct worker *w, uint64_t now_us);

@@ -167,7 +167,7 @@ static void count(struct worker *w, const struct bus_raw *raw, int result, const
 {
         struct bus_stats *s = &w->stats;
 
-        worker_count_extras(s, &reply->counts);
+        worker_count_extras(w, &reply->counts);
         if (reply->began_us == 0)
                 return;
         s->n_transactions++;
@@ -238,10 +238,11 @@ static int exchange(struct worker *w, const struct bus_raw *raw, struct port_rep
         return r;
 }
 
-static enum bus_outcome outcome_of(int result, const struct port_reply *reply)
+static enum bus_outcome outcome_of(const struct bus_raw *raw, int result, const struct port_reply *reply)
 {
-        if (result < 0)
-                return BUS_RESULT_PORT;
+        if (result < 0) /* what was on the wire may have been carried out */
+                return reply->began_us != 0 && raw->pdu.bytes[0] > PDU_READ_INPUT ? BUS_RESULT_TIMEOUT
+                                                                                  : BUS_RESULT_PORT;
         switch ((enum port_result)result) {
         case PORT_OK: return BUS_RESULT_OK;
         case PORT_EXCEPTION: return BUS_RESULT_EXCEPTION;
@@ -293,7 +294,7 @@ void worker_raw_run(struct worker *w, enum bus_raw_class raw_class)
                 return;
         raw = take_out(w, i);
         r = exchange(w, raw, &reply);
-        post_result(w, raw, outcome_of(r, &reply), &reply);
+        post_result(w, raw, outcome_of(raw, r, &reply), &reply);
         if (reply.began_us != 0)
                 forget_outputs(w, raw);
         if (r >= 0 && reply.began_us != 0 && w->is_open)

@@ -82,27 +82,51 @@ static void fill_sample(struct sample *s, const struct conf_point *p, const uint
                 *text += (size_t)VALUE_TEXT_MAX_BYTES;
 }
 
+/* A message for the points, its samples still to be filled in, or NULL: lost. */
+static struct bus_samples *samples_new(struct worker *w, const struct conf_point *const *points,
+                                       size_t n_points, const struct port_reply *reply, char **ret_text)
+{
+        size_t text_bytes = (size_t)VALUE_TEXT_MAX_BYTES * count_texts(points, n_points);
+        struct bus_samples *mail;
+
+        if (bus_samples_new(points[0]->id, n_points, text_bytes, &mail, ret_text) < 0) {
+                w->n_lost++;
+                return NULL;
+        }
+        mail->generation = w->conf->generation;
+        mail->bus = w->bus->id;
+        mail->began_us = reply->began_us;
+        mail->done_us = reply->done_us;
+        mail->wall_us = clock_wall_us() - (int64_t)(clock_monotonic_us() - reply->done_us);
+        return mail;
+}
+
+void worker_post_stale(struct worker *w, const struct conf_point *const *points, size_t n_points,
+                       const struct port_reply *reply)
+{
+        char *text;
+        struct bus_samples *mail = samples_new(w, points, n_points, reply, &text);
+
+        if (!mail)
+                return;
+        for (size_t i = 0; i < n_points; i++)
+                mail->samples[i] = (struct sample){ .point = points[i]->id, .quality = QUALITY_STALE };
+        worker_post(w, &mail->mail);
+}
+
 /* `regs` begin at `address`; NULL: the device answered, but with no values. */
 void worker_post_samples(struct worker *w, const struct conf_point *const *points, size_t n_points,
                          uint16_t address, const uint16_t *regs, const struct port_reply *reply,
                          bool on_demand)
 {
-        size_t text_bytes = (size_t)VALUE_TEXT_MAX_BYTES * count_texts(points, n_points);
-        struct bus_samples *mail;
         char *text;
+        struct bus_samples *mail = samples_new(w, points, n_points, reply, &text);
 
-        if (bus_samples_new(points[0]->id, n_points, text_bytes, &mail, &text) < 0) {
-                w->n_lost++;
+        if (!mail)
                 return;
-        }
         if (on_demand)
                 mail->mail.key |= KEY_ON_DEMAND;
-        mail->generation = w->conf->generation;
-        mail->bus = w->bus->id;
         mail->on_demand = on_demand;
-        mail->began_us = reply->began_us;
-        mail->done_us = reply->done_us;
-        mail->wall_us = clock_wall_us() - (int64_t)(clock_monotonic_us() - reply->done_us);
         for (size_t i = 0; i < n_points; i++) {
                 const uint16_t *at = regs ? regs + (points[i]->address - address) : NULL;
 

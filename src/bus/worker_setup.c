@@ -79,9 +79,21 @@ static struct plan_cost cost_of(const struct worker *w, const struct conf_bus *b
         return cost;
 }
 
+/* The same of requests to one device, with what was found out about it. */
+static struct plan_cost device_cost(const struct worker_device *d, uint64_t longest_us)
+{
+        struct plan_cost cost = plan_cost_of_device(d->conf);
+
+        cost.longest_us = longest_us;
+        cost.gap_us = MBGATE_MAX(cost.gap_us, d->gap.found_us);
+        if (d->n_measured >= WORKER_REPLAN_REPLIES)
+                cost.turnaround_us = d->turnaround_us;
+        return cost;
+}
+
 static int setup_devices(struct setup *s, const struct worker *w, const struct conf_bus *bus, uint64_t now_us)
 {
-        struct plan_cost cost = cost_of(w, bus, now_us);
+        uint64_t longest_us = cost_of(w, bus, now_us).longest_us;
 
         s->devices = calloc(bus->n_devices + 1, sizeof(*s->devices));
         if (!s->devices)
@@ -97,12 +109,10 @@ static int setup_devices(struct setup *s, const struct worker *w, const struct c
                         device_carry(d, old);
                 else
                         health_init(&d->health, now_us);
-                if (d->n_measured >= WORKER_REPLAN_REPLIES)
-                        cost.turnaround_us = d->turnaround_us;
+                d->cost = device_cost(d, longest_us);
                 r = worker_outputs_make(d, old);
                 if (r == 0)
-                        r = plan_device(d->conf, &cost, d->holes.list, d->holes.n, &d->plan);
-                cost.turnaround_us = plan_cost_of_bus(bus).turnaround_us;
+                        r = plan_device(d->conf, &d->cost, d->holes.list, d->holes.n, &d->plan);
                 if (r < 0)
                         return r;
         }
@@ -159,6 +169,9 @@ static void setup_job(struct setup *s, const struct worker *w, size_t i, uint32_
         *b = (struct worker_block){ .device = device, .plan = plan };
         if (old < w->schedule.n_jobs) {
                 b->is_refused = w->blocks[old].is_refused;
+                b->is_stale = w->blocks[old].is_stale;
+                b->n_silent = w->blocks[old].n_silent;
+                b->silent_since_us = w->blocks[old].silent_since_us;
                 *j = w->schedule.jobs[old];
         } else {
                 old = is_reload || plan->interval_us == 0 ? w->schedule.n_jobs : job_like(w, plan);

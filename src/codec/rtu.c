@@ -260,6 +260,7 @@ static void rtu_give_up_byte(struct rtu_matcher *m, const uint8_t *p, size_t n)
 static void rtu_skip_foreign(struct rtu_matcher *m, const uint8_t *p, size_t len)
 {
         m->scan.counts.n_foreign++;
+        m->scan.counts.foreign_unit = p[0];
         if (m->request.n_bytes > 0 && p[0] == m->unit)
                 m->scan.of_device_seen = true;
         for (size_t i = 1; i + 3 <= len; i++) {
@@ -386,6 +387,7 @@ bool rtu_matcher_finish(struct rtu_matcher *m)
 
         while (rtu_scan(m, true, &spare) != RTU_MATCH_MORE) {
                 m->scan.counts.n_foreign++;
+                m->scan.counts.foreign_unit = m->unit;
                 m->scan.of_device_seen = true;
         }
         if (m->scan.copy_seen && !m->scan.echo_seen) {

@@ -24,6 +24,9 @@ static int fake_open(struct port *p)
         r = f->open_error;
         f->n_opens++;
         f->is_open = r == 0;
+        if (f->hung_up)
+                (void)eventfd_read(f->fd, &(eventfd_t){ 0 });
+        f->hung_up = false;
         pthread_mutex_unlock(&f->mutex);
         return r;
 }
@@ -47,6 +50,15 @@ static bool fake_has(const struct fake_unit *u, size_t address, size_t count)
                         return false;
         }
         return true;
+}
+
+static bool fake_is_silent(const struct fake_unit *u, size_t address, size_t count)
+{
+        for (size_t i = address; i < address + count && i < FAKE_PORT_REGS; i++) {
+                if (u->silent[i])
+                        return true;
+        }
+        return false;
 }
 
 static void fake_read(const struct fake_unit *u, const struct pdu *request, struct pdu *reply)
@@ -89,6 +101,18 @@ static void fake_write(struct fake_unit *u, const struct pdu *request, struct pd
         }
 }
 
+/* false: it takes longer than the request waits. */
+static bool fake_is_soon(struct fake_port *f, const struct port_request *request, struct port_reply *reply)
+{
+        if (request->timeout_us < FAKE_SLOW_US) {
+                f->late_unit = request->unit;
+                return false;
+        }
+        reply->began_us -= FAKE_SLOW_US;
+        reply->sent_us -= FAKE_SLOW_US;
+        return true;
+}
+
 static int fake_answer(struct fake_unit *u, const struct pdu *request, struct port_reply *reply)
 {
         bool is_read = request->bytes[0] <= PDU_READ_INPUT;
@@ -103,7 +127,10 @@ static int fake_answer(struct fake_unit *u, const struct pdu *request, struct po
                 if (request->bytes[0] > 23)
                         return PORT_TIMEOUT;
                 break;
+        case FAKE_SLOW: break;
         }
+        if (fake_is_silent(u, get_be16(request->bytes + 1), count))
+                return PORT_TIMEOUT;
         if (!fake_has(u, get_be16(request->bytes + 1), count)) {
                 reply->exception = PDU_EXC_ADDRESS;
                 return PORT_EXCEPTION;
@@ -133,9 +160,14 @@ static int fake_transact(struct port *p, const struct port_request *request, str
         reply.gap_us = UINT64_MAX;
         if (f->is_cancelled) {
                 r = PORT_CANCELLED;
+        } else if (f->hung_up) {
+                reply.began_us = 0;
+                r = -ECONNRESET;
         } else if (f->lost_error < 0 || !f->is_open) {
                 r = f->lost_error < 0 ? f->lost_error : -EBADF;
                 f->lost_error = 0;
+        } else if (f->units[request->unit].state == FAKE_SLOW && !fake_is_soon(f, request, &reply)) {
+                r = PORT_TIMEOUT;
         } else {
                 r = fake_answer(&f->units[request->unit], &request->pdu, &reply);
         }
@@ -148,13 +180,16 @@ static int fake_transact(struct port *p, const struct port_request *request, str
 static int fake_drain(struct port *p, uint64_t until_us, struct rtu_counts *ret_counts)
 {
         struct fake_port *f = fake_port(p);
+        int r;
 
         (void)until_us;
         pthread_mutex_lock(&f->mutex);
         f->n_drains++;
+        *ret_counts = (struct rtu_counts){ .n_foreign = f->late_unit != 0, .foreign_unit = f->late_unit };
+        f->late_unit = 0;
+        r = f->hung_up ? -ECONNRESET : 0;
         pthread_mutex_unlock(&f->mutex);
-        *ret_counts = (struct rtu_counts){ 0 };
-        return 0;
+        return r;
 }
 
 static void fake_cancel(struct port *p)
@@ -169,13 +204,18 @@ static void fake_cancel(struct port *p)
 
 static int fake_fd(const struct port *p)
 {
-        return fake_port(p)->fd;
+        struct fake_port *f = fake_port(p);
+        int fd;
+
+        pthread_mutex_lock(&f->mutex);
+        fd = f->is_open ? f->fd : -1;
+        pthread_mutex_unlock(&f->mutex);
+        return fd;
 }
 
 static const char *fake_describe(const struct port *p)
 {
-        (void)p;
-        return "fake";
+        return fake_port(p)->about;
 }
 
 static void fake_free(struct port *p)
@@ -206,6 +246,7 @@ int fake_port_new(struct fake_port **ret)
         if (!f)
                 return -ENOMEM;
         f->port.ops = &fake_ops;
+        f->about = "fake";
         f->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (f->fd < 0) {
                 free(f);
@@ -253,6 +294,13 @@ void fake_port_set_missing(struct fake_port *f, uint8_t unit, uint16_t address, 
         pthread_mutex_unlock(&f->mutex);
 }
 
+void fake_port_set_silent(struct fake_port *f, uint8_t unit, uint16_t address, bool silent)
+{
+        pthread_mutex_lock(&f->mutex);
+        f->units[unit].silent[address] = silent;
+        pthread_mutex_unlock(&f->mutex);
+}
+
 void fake_port_set_open_error(struct fake_port *f, int error)
 {
         pthread_mutex_lock(&f->mutex);
@@ -264,6 +312,14 @@ void fake_port_lose(struct fake_port *f, int error)
 {
         pthread_mutex_lock(&f->mutex);
         f->lost_error = error;
+        pthread_mutex_unlock(&f->mutex);
+}
+
+void fake_port_hang_up(struct fake_port *f)
+{
+        pthread_mutex_lock(&f->mutex);
+        f->hung_up = true;
+        (void)eventfd_write(f->fd, 1);
         pthread_mutex_unlock(&f->mutex);
 }
 
@@ -283,6 +339,16 @@ bool fake_port_is_cancelled(struct fake_port *f)
         is_cancelled = f->is_cancelled;
         pthread_mutex_unlock(&f->mutex);
         return is_cancelled;
+}
+
+unsigned fake_port_n_opens(struct fake_port *f)
+{
+        unsigned n;
+
+        pthread_mutex_lock(&f->mutex);
+        n = f->n_opens;
+        pthread_mutex_unlock(&f->mutex);
+        return n;
 }
 
 size_t fake_port_n_requests(struct fake_port *f)

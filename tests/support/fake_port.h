@@ -14,6 +14,7 @@
 
 #define FAKE_PORT_REGS 256
 #define FAKE_PORT_LOG  4096
+#define FAKE_SLOW_US   UINT64_C(400000)
 
 enum fake_device {
         FAKE_ANSWERS,
@@ -21,12 +22,14 @@ enum fake_device {
         FAKE_BROKEN,
         FAKE_REFUSES, /* with `exception` */
         FAKE_DEAF,    /* to functions that it does not know, above 23 */
+        FAKE_SLOW,    /* answers after FAKE_SLOW_US: who does not wait so long drains the late reply */
 };
 
 struct fake_unit {
         enum fake_device state;
         uint8_t exception;
         bool missing[FAKE_PORT_REGS]; /* illegal data address */
+        bool silent[FAKE_PORT_REGS];  /* no reply to who asks for it */
         uint16_t regs[FAKE_PORT_REGS];
 };
 
@@ -48,7 +51,10 @@ struct fake_port {
         unsigned n_opens, n_closes, n_drains;
         bool is_open, is_cancelled;
         bool blocks; /* transact() does not return until cancelled or unblocked */
-        int fd;      /* an eventfd that is never readable */
+        bool hung_up;
+        uint8_t late_unit; /* whose reply the next drain() finds */
+        const char *about; /* what describe() says; set before the worker starts */
+        int fd;            /* an eventfd that is readable once the other end has hung up */
 };
 
 /* 0 or −errno. The port belongs to the worker it is given to, and dies with it. */
@@ -58,11 +64,17 @@ void fake_port_set(struct fake_port *f, uint8_t unit, enum fake_device state, ui
 void fake_port_set_register(struct fake_port *f, uint8_t unit, uint16_t address, uint16_t value);
 uint16_t fake_port_register(struct fake_port *f, uint8_t unit, uint16_t address);
 void fake_port_set_missing(struct fake_port *f, uint8_t unit, uint16_t address, bool missing);
+void fake_port_set_silent(struct fake_port *f, uint8_t unit, uint16_t address, bool silent);
 void fake_port_set_open_error(struct fake_port *f, int error);
 void fake_port_lose(struct fake_port *f, int error);
+
+/* The other end closes the connection, at rest. It takes the next one. */
+void fake_port_hang_up(struct fake_port *f);
 void fake_port_block(struct fake_port *f, bool blocks);
 
 bool fake_port_is_cancelled(struct fake_port *f);
+
+unsigned fake_port_n_opens(struct fake_port *f);
 
 /* Requests seen so far; one of them (false: not there). */
 size_t fake_port_n_requests(struct fake_port *f);

@@ -69,6 +69,7 @@ struct rtu_counts {
         uint32_t n_crc;     /* frames of the right unit, function and length whose CRC is wrong */
         uint32_t n_foreign; /* frames with a right CRC that answer something else */
         uint32_t n_echo;
+        uint8_t foreign_unit; /* of the last of those frames; 0: none */
 };
 
 /* How far the window has been read, and what was found. */

@@ -467,13 +467,79 @@ static void test_learned_timeout(void **state)
         assert_int_equal(health_timeout_us(&h, 500 * MS, 0, true), 500 * MS);
         for (unsigned i = 0; i < 100; i++)
                 health_measured(&h, 5 * MS, 20 * MS);
+        /* Not before it has answered since the port was opened. */
+        assert_int_equal(health_timeout_us(&h, 500 * MS, 0, true), 500 * MS);
+        (void)health_answered(&h, 1);
         assert_in_range(health_timeout_us(&h, 500 * MS, 0, true), 30 * MS, 32 * MS);
         assert_int_equal(health_timeout_us(&h, 500 * MS, 0, false), 500 * MS);
         assert_int_equal(health_timeout_us(&h, 500 * MS, 100 * MS, true), 100 * MS);
         assert_int_equal(health_timeout_us(&h, 500 * MS, 900 * MS, true), 500 * MS);
-        (void)health_answered(&h, 1);
         (void)health_failed(&h, 2);
         assert_int_equal(health_timeout_us(&h, 500 * MS, 0, true), 500 * MS);
+        (void)health_answered(&h, 3);
+        assert_in_range(health_timeout_us(&h, 500 * MS, 0, true), 30 * MS, 32 * MS);
+        health_forget(&h, 4);
+        assert_int_equal(health_timeout_us(&h, 500 * MS, 0, true), 500 * MS);
+        /* One reply that is too slow for what was learned is enough. */
+        (void)health_answered(&h, 5);
+        health_measured(&h, 400 * MS, 420 * MS);
+        assert_int_equal(health_timeout_us(&h, 500 * MS, 0, true), 500 * MS);
+}
+
+/* A late reply to a short probe: the next one waits long enough, once. */
+static void test_late_reply_to_a_probe(void **state)
+{
+        struct health h;
+
+        (void)state;
+        health_init(&h, 0);
+        assert_false(health_heard(&h));
+        for (unsigned i = 0; i < 100; i++)
+                health_measured(&h, 5 * MS, 20 * MS);
+        (void)health_failed(&h, 1);
+        assert_int_equal(h.status, DEVICE_OFFLINE);
+        assert_true(health_probe_timeout_us(&h, 500 * MS, 1, 28 * MS, true) < 20 * MS);
+        assert_true(health_heard(&h));
+        assert_false(health_heard(&h));
+        assert_int_equal(health_probe_timeout_us(&h, 500 * MS, 1, 28 * MS, false), 500 * MS);
+        assert_false(health_heard(&h));
+        assert_true(health_probe_timeout_us(&h, 500 * MS, 1, 28 * MS, true) < 20 * MS);
+}
+
+/* Probes of all who are dead, each every 9 s, are within 5 % of the line, and all are waited for in full. */
+static void test_probes_in_full(void **state)
+{
+        static const struct {
+                unsigned n_dead, every; /* each so many-th round has a full one */
+                uint64_t wire_us;
+        } lines[] = {
+                { 1, 2, 28 * MS },
+                { 2, 2, 28 * MS },
+                { 6, 4, 28 * MS },
+                { 15, 7, 5 * MS },
+        };
+        struct health h[15];
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+                uint64_t spent_us = 0;
+                unsigned n_full[15] = { 0 }, n_rounds = 1000;
+
+                for (unsigned k = 0; k < lines[i].n_dead; k++)
+                        health_init(&h[k], 0);
+                for (unsigned round = 0; round < n_rounds; round++) {
+                        for (unsigned k = 0; k < lines[i].n_dead; k++) {
+                                uint64_t us = health_probe_timeout_us(&h[k], 500 * MS, lines[i].n_dead,
+                                                                      lines[i].wire_us, true);
+
+                                n_full[k] += us == 500 * MS;
+                                spent_us += us + lines[i].wire_us;
+                        }
+                }
+                assert_true(spent_us <= n_rounds * HEALTH_PAUSE_MAX_US / 20);
+                for (unsigned k = 0; k < lines[i].n_dead; k++)
+                        assert_int_equal(n_full[k], n_rounds / (lines[i].every * lines[i].n_dead));
+        }
 }
 
 int main(void)
@@ -486,7 +552,8 @@ int main(void)
                 cmocka_unit_test(test_dead_devices),       cmocka_unit_test(test_dead_devices_on_a_full_line),
                 cmocka_unit_test(test_all_dead_then_back), cmocka_unit_test(test_day),
                 cmocka_unit_test(test_held_device),        cmocka_unit_test(test_hysteresis),
-                cmocka_unit_test(test_learned_timeout),
+                cmocka_unit_test(test_learned_timeout),    cmocka_unit_test(test_late_reply_to_a_probe),
+                cmocka_unit_test(test_probes_in_full),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

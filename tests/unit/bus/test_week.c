@@ -25,6 +25,7 @@
 #define TIMEOUT_MS     500
 #define DEAD_MAX       6 /* as many as can be probed each 9 s with 5 % of a line of 9600 Bd */
 #define RETURN_MAX_US  (10 * S)
+#define SLOW_US        (400 * MS) /* of who comes back slower than it was known */
 #define RELOAD_MINUTES 97
 
 struct week {
@@ -36,9 +37,10 @@ struct week {
         uint64_t now_us, began_us;
         uint64_t quiet_us; /* no flood, no reload, no change since then */
         bool is_dead[UNITS + 1];
+        bool is_slow[UNITS + 1];     /* until it was heard again */
         uint64_t back_us[UNITS + 1]; /* when it returned; 0: long ago */
         uint64_t probe_us, command_us, poll_us;
-        uint64_t n_polls, n_probes, n_reloads, n_deaths, worst_return_us;
+        uint64_t n_polls, n_probes, n_heard, n_reloads, n_deaths, worst_return_us;
 };
 
 static struct week week;
@@ -154,7 +156,8 @@ static void answer(struct week *k, uint32_t device, enum schedule_kind kind, uin
 
         k->now_us += takes_us;
         schedule_charge(&k->w->schedule, kind, takes_us);
-        health_measured(h, 5 * MS + random_below(&k->random, 5 * MS), takes_us);
+        health_measured(h, k->is_slow[unit] ? SLOW_US : 5 * MS + random_below(&k->random, 5 * MS), takes_us);
+        k->is_slow[unit] = false;
         if (!health_answered(h, k->now_us))
                 return;
         if (was_offline)
@@ -193,18 +196,26 @@ static void probe(struct week *k, uint32_t device)
 {
         struct health *h = &k->w->devices[device].health;
         uint64_t start_us = k->now_us, takes_us = plan_read_us(&k->w->cost, PDU_READ_HOLDING, 2);
+        uint8_t unit = unit_of(k, device);
+        uint64_t timeout_us;
         unsigned n_dead = 0;
 
         assert_true(h->status == DEVICE_OFFLINE);
         for (uint32_t i = 0; i < k->w->n_devices; i++)
                 n_dead += k->w->schedule.devices[i].is_probing;
         k->n_probes++;
-        if (k->is_dead[unit_of(k, device)])
-                silence(k, device, SCHEDULE_PROBE,
-                        takes_us + health_probe_timeout_us(h, TIMEOUT_MS * MS, n_dead, takes_us,
-                                                           k->w->schedule.probe_saved_us >= 0));
+        timeout_us = health_probe_timeout_us(h, TIMEOUT_MS * MS, n_dead, takes_us,
+                                             k->w->schedule.probe_saved_us >= 0);
+        if (k->is_dead[unit] || (k->is_slow[unit] && timeout_us < SLOW_US))
+                silence(k, device, SCHEDULE_PROBE, takes_us + timeout_us);
         else
-                answer(k, device, SCHEDULE_PROBE, takes_us);
+                answer(k, device, SCHEDULE_PROBE, takes_us + (k->is_slow[unit] ? SLOW_US : 0));
+        /* The late reply is heard in the silence that follows. */
+        if (!k->is_dead[unit] && k->is_slow[unit] && health_heard(h)) {
+                k->n_heard++;
+                k->w->schedule.devices[device].held_until_us = 0;
+                k->w->schedule.devices[device].probe_due_us = k->now_us + SLOW_US - timeout_us;
+        }
         k->probe_us += k->now_us - start_us;
 }
 
@@ -264,6 +275,7 @@ static void toggle(struct week *k)
                 return;
 
         k->is_dead[unit] = !k->is_dead[unit];
+        k->is_slow[unit] = !k->is_dead[unit] && random_below(&k->random, 3) == 0;
         k->back_us[unit] = k->is_dead[unit] ? 0 : k->now_us;
         k->n_deaths += k->is_dead[unit];
         k->quiet_us = k->now_us;
@@ -292,7 +304,7 @@ static void test_week(void **state)
                         step(k, until_us, flood);
         }
         assert_true(k->n_polls > 1000000);
-        assert_true(k->n_probes > 100000 && k->n_deaths > 1000 && k->n_reloads > 100);
+        assert_true(k->n_heard > 100 && k->n_probes > 100000 && k->n_deaths > 1000 && k->n_reloads > 100);
         assert_true(k->worst_return_us > 0 && k->worst_return_us <= RETURN_MAX_US);
         print_message("polls %llu probes %llu (%.2f %% of the line) deaths %llu reloads %llu, return at most "
                       "%.1f s\n",

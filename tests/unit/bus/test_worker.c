@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The worker on a fake port: samples, commands, exceptions, dead devices, lost ports, reload, stop. */
+#include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,19 +34,31 @@ struct rig {
 
 static struct rig rig;
 
-static void quiet(void *user, enum log_level level, const struct log_fields *fields, const char *line)
+/* What the log is asked for: how many lines hold these words, and the last of them. */
+static struct {
+        const char *words; /* set before the worker starts */
+        _Atomic unsigned n;
+        char last[256];
+} said;
+
+static void listen_to(void *user, enum log_level level, const struct log_fields *fields, const char *line)
 {
         (void)user;
         (void)level;
         (void)fields;
-        (void)line;
+        if (!said.words || !strstr(line, said.words))
+                return;
+        (void)snprintf(said.last, sizeof(said.last), "%s", line);
+        atomic_fetch_add(&said.n, 1);
 }
 
 /* One bus with two devices: unit 10 with holding 0..3, unit 11 with holding 0..1. */
 static void rig_init(void)
 {
         memset(&rig, 0, sizeof(rig));
-        log_set_sink(quiet, NULL);
+        said.words = NULL;
+        atomic_store(&said.n, 0);
+        log_set_sink(listen_to, NULL);
         bus_conf_init(&rig.c, "/nonexistent/tty");
         (void)bus_conf_device(&rig.c, 10, 50, 1);
         for (uint16_t i = 0; i < 4; i++)
@@ -110,6 +124,47 @@ static int64_t next_value(uint32_t point, bool on_demand)
                 mail_free(&m->mail);
                 if (value != -2)
                         return value;
+        }
+}
+
+/* Waits for a sample of the point; returns its quality. */
+static enum quality next_quality(uint32_t point)
+{
+        for (;;) {
+                struct bus_samples *m = CONTAINER_OF(next_of(BUS_MAIL_SAMPLES), struct bus_samples, mail);
+                int quality = -1;
+
+                for (size_t i = 0; i < m->n_samples; i++) {
+                        if (m->samples[i].point == point)
+                                quality = (int)m->samples[i].quality;
+                }
+                mail_free(&m->mail);
+                if (quality >= 0)
+                        return (enum quality)quality;
+        }
+}
+
+static enum device_status next_status(uint32_t device)
+{
+        for (;;) {
+                struct bus_device_state *m =
+                        CONTAINER_OF(next_of(BUS_MAIL_DEVICE), struct bus_device_state, mail);
+                enum device_status status = m->status;
+                bool found = m->device == device;
+
+                mail_free(&m->mail);
+                if (found)
+                        return status;
+        }
+}
+
+static void wait_port(bool is_open)
+{
+        for (bool found = false; !found;) {
+                struct bus_port_state *p = CONTAINER_OF(next_of(BUS_MAIL_PORT), struct bus_port_state, mail);
+
+                found = p->is_open == is_open;
+                mail_free(&p->mail);
         }
 }
 
@@ -255,6 +310,10 @@ static void test_commands_refused(void **state)
         post(command(BUS_OP_WRITE, 1000, 1));
         assert_outcome(BUS_RESULT_STOPPED);
         c = command(BUS_OP_WRITE, 0, 1);
+        c->n_regs = PDU_WRITE_REGS_MAX + 1;
+        post(c);
+        assert_outcome(BUS_RESULT_IMPOSSIBLE);
+        c = command(BUS_OP_WRITE, 0, 1);
         c->deadline_us = 1;
         post(c);
         assert_outcome(BUS_RESULT_EXPIRED);
@@ -388,6 +447,205 @@ static void test_port_lost(void **state)
         assert_true(p->is_open);
         mail_free(&p->mail);
         wait_device(0, DEVICE_ONLINE);
+}
+
+/* A write that was on the line when the port went may have reached the device; a reading only has no value.
+ */
+static void test_port_lost_during_a_command(void **state)
+{
+        static const enum bus_command_op ops[] = { BUS_OP_WRITE, BUS_OP_READ };
+        static const enum bus_outcome outcomes[] = { BUS_RESULT_TIMEOUT, BUS_RESULT_PORT };
+
+        (void)state;
+        rig_init();
+        for (size_t i = 0; i < 4; i++)
+                rig.c.points[i].interval_ms = 3600000;
+        for (size_t i = 4; i < 6; i++)
+                rig.c.points[i].poll = CONF_POLL_DEMAND;
+        rig_start();
+        for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
+                struct bus_result r;
+                size_t n;
+
+                wait_device(0, DEVICE_ONLINE);
+                n = fake_port_n_requests(rig.port);
+                fake_port_block(rig.port, true);
+                post(command(ops[i], 4, 1));
+                while (fake_port_n_requests(rig.port) == n)
+                        (void)poll(NULL, 0, 1);
+                post(command(BUS_OP_WRITE, 5, 1)); /* this one waits behind it */
+                fake_port_lose(rig.port, -EIO);
+                fake_port_block(rig.port, false);
+                for (unsigned k = 0; k < 2; k++) {
+                        r = next_result();
+                        assert_int_equal(r.outcome, r.id % 2 == 1 ? outcomes[i] : BUS_RESULT_PORT);
+                        assert_true((r.began_us != 0) == (r.outcome == BUS_RESULT_TIMEOUT));
+                }
+        }
+        assert_int_equal(count_requests(11, PDU_WRITE_REGISTER), 1);
+}
+
+/* What a device holds is not known any more once it was out of sight. */
+static void test_what_it_held_is_forgotten_with_the_port(void **state)
+{
+        (void)state;
+        rig_init();
+        rig.c.points[0].write_unchanged = false;
+        rig.c.points[0].poll = CONF_POLL_DEMAND;
+        rig_start();
+        wait_device(0, DEVICE_ONLINE);
+        for (unsigned i = 0; i < 2; i++) {
+                post(command(BUS_OP_WRITE, 0, 7));
+                assert_outcome(BUS_RESULT_OK);
+        }
+        assert_int_equal(count_requests(10, PDU_WRITE_REGISTER), 1);
+        fake_port_lose(rig.port, -EIO);
+        wait_port(false);
+        wait_port(true);
+        wait_device(0, DEVICE_ONLINE);
+        post(command(BUS_OP_WRITE, 0, 7));
+        assert_outcome(BUS_RESULT_OK);
+        assert_int_equal(count_requests(10, PDU_WRITE_REGISTER), 2);
+}
+
+/* In whatever order they come. */
+static void wait_all_online(void)
+{
+        bool is_online[2] = { false };
+
+        while (!is_online[0] || !is_online[1]) {
+                struct bus_device_state *m =
+                        CONTAINER_OF(next_of(BUS_MAIL_DEVICE), struct bus_device_state, mail);
+
+                is_online[m->device] = m->status == DEVICE_ONLINE;
+                mail_free(&m->mail);
+        }
+}
+
+/* A server that closes what is idle: nobody hears of it, as long as it takes the next connection. */
+static void test_hung_up_at_rest(void **state)
+{
+        (void)state;
+        rig_init();
+        rig.c.bus.kind = CONF_PORT_TCP;
+        rig.c.points[0].write_unchanged = false;
+        rig.c.points[0].poll = CONF_POLL_DEMAND;
+        rig.port->about = "";
+        said.words = "is open again";
+        rig_start();
+        wait_all_online();
+        post(command(BUS_OP_WRITE, 0, 7));
+        assert_outcome(BUS_RESULT_OK);
+        for (unsigned i = 2; i < 5; i++) {
+                fake_port_hang_up(rig.port);
+                while (fake_port_n_opens(rig.port) < i) {
+                        struct mail *m = next_mail();
+
+                        assert_true(m->kind == BUS_MAIL_SAMPLES);
+                        mail_free(m);
+                }
+        }
+        /* It may have been restarted. */
+        post(command(BUS_OP_WRITE, 0, 7));
+        assert_outcome(BUS_RESULT_OK);
+        assert_int_equal(count_requests(10, PDU_WRITE_REGISTER), 2);
+        /* Now it does not. */
+        fake_port_set_open_error(rig.port, -ECONNREFUSED);
+        fake_port_hang_up(rig.port);
+        wait_port(false);
+        wait_device(0, DEVICE_OFFLINE);
+        fake_port_set_open_error(rig.port, 0);
+        wait_port(true);
+        wait_device(0, DEVICE_ONLINE);
+        assert_int_equal(atomic_load(&said.n), 1);
+        assert_true(strstr(said.last, " 1 try") && said.last[strlen(said.last) - 1] == 'y');
+}
+
+/* Which requests a unit got from the n-th of all on: the first two. */
+static void first_two(uint8_t unit, size_t n, struct fake_request ret[2])
+{
+        struct fake_request r;
+        unsigned found = 0;
+
+        for (size_t i = n; found < 2 && fake_port_request(rig.port, i, &r); i++) {
+                if (r.unit == unit)
+                        ret[found++] = r;
+        }
+        assert_int_equal(found, 2);
+}
+
+/* A device became slower while the port was away: it is waited for as long as configured, and learned anew.
+ */
+static void test_slower_after_the_port(void **state)
+{
+        (void)state;
+        rig_init();
+        rig.c.devices[1].response_timeout_ms = 500;
+        said.words = "no reply within";
+        rig_start();
+        while (count_requests(11, PDU_READ_HOLDING) < 100)
+                mail_free(next_mail());
+        fake_port_set(rig.port, 11, FAKE_SLOW, 0);
+        fake_port_lose(rig.port, -EIO);
+        wait_port(false);
+        wait_device(1, DEVICE_OFFLINE); /* as all of them */
+        wait_port(true);
+        assert_int_equal(next_status(1), DEVICE_ONLINE);
+        for (unsigned i = 0; i < 20; i++)
+                assert_int_equal(next_value(4, false), 11 * 256);
+        assert_int_equal(atomic_load(&said.n), 0);
+}
+
+/* It became slower while it was away: the late reply to a short probe has it asked again at once. */
+static void test_slower_after_an_absence(void **state)
+{
+        struct fake_request r[2];
+        size_t n;
+
+        (void)state;
+        rig_init();
+        rig.c.devices[1].response_timeout_ms = 500;
+        said.words = "no reply within";
+        rig_start();
+        while (count_requests(11, PDU_READ_HOLDING) < 100)
+                mail_free(next_mail());
+        fake_port_set(rig.port, 11, FAKE_SILENT, 0);
+        wait_device(1, DEVICE_OFFLINE);
+        n = fake_port_n_requests(rig.port);
+        fake_port_set(rig.port, 11, FAKE_SLOW, 0);
+        wait_device(1, DEVICE_ONLINE);
+        first_two(11, n, r);
+        assert_true(r[0].timeout_us < FAKE_SLOW_US && r[1].timeout_us == 500 * USEC_PER_MSEC);
+        assert_true(r[1].at_us - r[0].at_us < 500 * USEC_PER_MSEC); /* neither hold nor pause */
+        /* And it stays. */
+        for (unsigned i = 0; i < 20; i++)
+                assert_int_equal(next_value(4, false), 11 * 256);
+        assert_int_equal(atomic_load(&said.n), 1);
+}
+
+/* One block is silent while the other of its device answers: its values are old, and that is said. */
+static void test_silent_block(void **state)
+{
+        (void)state;
+        rig_init();
+        rig.c.points[3].block = 1;
+        said.words = "unit 10: point p3";
+        rig_start();
+        assert_int_equal(next_value(3, false), 10 * 256 + 3);
+        fake_port_set_silent(rig.port, 10, 3, true);
+        while (next_quality(3) == QUALITY_GOOD)
+                ;
+        assert_int_equal(atomic_load(&said.n), 1);
+        assert_non_null(strstr(said.last, "no reply to function 3, 1 from 3, 3 times in a row"));
+        /* Again and again, but said once; the other block goes on. */
+        assert_int_equal(next_quality(3), QUALITY_STALE);
+        assert_int_equal(next_value(0, false), 10 * 256);
+        assert_int_equal(atomic_load(&said.n), 1);
+        fake_port_set_silent(rig.port, 10, 3, false);
+        while (next_quality(3) == QUALITY_STALE)
+                ;
+        assert_int_equal(atomic_load(&said.n), 2);
+        assert_non_null(strstr(said.last, "answers again after"));
 }
 
 static void test_reload(void **state)
@@ -709,6 +967,20 @@ static void test_picks_up_neighbours(void **state)
         assert_int_equal(next_value(3, false), 10 * 256 + 11);
 }
 
+/* How dear a request is depends on the silence that the device wants before it, too. */
+static void test_picks_up_neighbours_over_a_gap(void **state)
+{
+        (void)state;
+        rig_init();
+        rig.c.devices[0].gap_ms = 200;
+        rig.c.points[3].address = 60;
+        rig.c.points[3].interval_ms = 300;
+        rig_start();
+        while (count_reads(10, 0, 61) < 2)
+                mail_free(next_mail());
+        assert_int_equal(count_reads(10, 60, 1), 0);
+}
+
 /* Where a write came others are expected: readings are cut short. */
 static void test_expected_writes(void **state)
 {
@@ -884,6 +1156,12 @@ int main(void)
                 cmocka_unit_test_teardown(test_acknowledge, rig_done),
                 cmocka_unit_test_teardown(test_permanent_exception, rig_done),
                 cmocka_unit_test_teardown(test_port_lost, rig_done),
+                cmocka_unit_test_teardown(test_port_lost_during_a_command, rig_done),
+                cmocka_unit_test_teardown(test_what_it_held_is_forgotten_with_the_port, rig_done),
+                cmocka_unit_test_teardown(test_hung_up_at_rest, rig_done),
+                cmocka_unit_test_teardown(test_slower_after_the_port, rig_done),
+                cmocka_unit_test_teardown(test_slower_after_an_absence, rig_done),
+                cmocka_unit_test_teardown(test_silent_block, rig_done),
                 cmocka_unit_test_teardown(test_reload, rig_done),
                 cmocka_unit_test_teardown(test_reload_keeps_commands, rig_done),
                 cmocka_unit_test_teardown(test_reload_ends_commands_of_what_is_gone, rig_done),
@@ -893,6 +1171,7 @@ int main(void)
                 cmocka_unit_test_teardown(test_write_is_repeated, rig_done),
                 cmocka_unit_test_teardown(test_once_and_on_demand, rig_done),
                 cmocka_unit_test_teardown(test_picks_up_neighbours, rig_done),
+                cmocka_unit_test_teardown(test_picks_up_neighbours_over_a_gap, rig_done),
                 cmocka_unit_test_teardown(test_expected_writes, rig_done),
                 cmocka_unit_test_teardown(test_learned, rig_done),
                 cmocka_unit_test_teardown(test_stop_lets_a_transaction_end, rig_done),
