@@ -9,7 +9,7 @@
 
 #define REQUEST_CHARS        8    /* unit, function, address, count, CRC */
 #define REPLY_OVERHEAD_CHARS 5    /* unit, function, byte count, CRC */
-#define TURNAROUND_US        5000 /* until it has been measured */
+#define TURNAROUND_US        5000 /* until it has been measured, behind the silence that ends a request */
 #define TCP_OVERHEAD_US      1000
 #define INTERVAL_MIN_US      UINT64_C(1000)
 
@@ -60,16 +60,18 @@ static bool bus_turns_driver(const struct conf_bus *bus)
 struct plan_cost plan_cost_of_bus(const struct conf_bus *bus)
 {
         bool turns = bus_turns_driver(bus);
+        uint32_t turnaround_us = TURNAROUND_US;
 
         if (bus->kind == CONF_PORT_TCP)
-                return (struct plan_cost){ .turnaround_us = TURNAROUND_US, .overhead_us = TCP_OVERHEAD_US };
+                return (struct plan_cost){ .turnaround_us = turnaround_us, .overhead_us = TCP_OVERHEAD_US };
+        turnaround_us += rtu_t35_us(bus->baud);
         return (struct plan_cost){
                 .baud = bus->baud,
                 .char_bits = conf_bus_char_bits(bus),
                 .t35_us = rtu_t35_us(bus->baud),
                 /* No reply is heard before the driver has been turned back. */
                 .turnaround_us =
-                        turns ? MBGATE_MAX(TURNAROUND_US, bus->rts_delay_after_ms * 1000) : TURNAROUND_US,
+                        turns ? MBGATE_MAX(turnaround_us, bus->rts_delay_after_ms * 1000) : turnaround_us,
                 .lead_us = turns ? bus->rts_delay_before_ms * 1000 : 0,
                 .overhead_us = bus->kind == CONF_PORT_RTU_TCP ? TCP_OVERHEAD_US : 0,
         };
@@ -109,7 +111,7 @@ size_t plan_read_chars(enum pdu_function function, unsigned count)
 uint64_t plan_fixed_us(const struct plan_cost *cost)
 {
         return (uint64_t)MBGATE_MAX(cost->t35_us, cost->gap_us) + cost->lead_us + cost->turnaround_us +
-               cost->overhead_us + cost->t35_us;
+               cost->overhead_us;
 }
 
 uint64_t plan_read_us(const struct plan_cost *cost, enum pdu_function function, unsigned count)

@@ -320,7 +320,8 @@ void worker_probe(struct worker *w, uint32_t device)
 {
         struct worker_device *d = &w->devices[device];
         uint64_t configured_us = d->conf->response_timeout_ms * USEC_PER_MSEC;
-        uint64_t wire_us = plan_read_us(&d->cost, PDU_READ_HOLDING, PROBE_REGS) - d->cost.turnaround_us;
+        uint64_t wire_us =
+                plan_read_us(&d->cost, PDU_READ_HOLDING, PROBE_REGS) - d->cost.turnaround_us + d->cost.t35_us;
         const struct conf_point *p;
         struct plan_range range;
         struct port_reply reply;

@@ -13,7 +13,7 @@ FLAT_OUT_MS = 10
 # What a write may take with short reads, and what it needs besides waiting for one of them.
 QUICK_P50_S, QUICK_P99_S, ON_ITS_WAY_S = 0.012, 0.022, 0.002
 CAP_S = limit.block_cap_s(QUICK_P50_S, QUICK_P99_S, ON_ITS_WAY_S)
-CAP_MS = limit.block_cap_setting_ms(CAP_S, 19200)
+CAP_MS = limit.block_cap_setting_ms(CAP_S)
 
 
 class Case:
@@ -109,7 +109,7 @@ POLL_MS = 1e3 * limit.read_s(30, 19200, "8N1", limit.t35_s(19200))
 HALF_LOAD_MS = round(1e3 * limit.interval_for_load_s(TEN.values(), 19200, "8N1", limit.t35_s(19200), 0.5))
 TIMEOUT = "response_timeout_ms = 500;"
 QOS_0 = "qos = 0;"  # the default is 1
-LEARNED_S = 25  # 50 replies of each device: from then on it plans with the turnaround that it measured
+LEARNED_S = 8  # more than 8 replies of each device: from then on it plans with the turnaround that it measured
 
 
 def ten_published(name, point_more=""):

@@ -62,6 +62,6 @@ def block_cap_s(p50_s, p99_s, margin_s):
     return min(2 * (p50_s - margin_s), p99_s - margin_s)
 
 
-def block_cap_setting_ms(cap_s, baud):
-    """The same for write_expected_block_ms, which counts the silence behind the read, too."""
-    return int((cap_s + t35_s(baud)) * 1000)
+def block_cap_setting_ms(cap_s):
+    """The same for write_expected_block_ms, which counts as read_s() does."""
+    return int((cap_s + ROUNDING_S) * 1000)

@@ -69,9 +69,9 @@ def test_the_longest_read_for_quick_writes():
     assert limit.block_cap_s(0.030, 0.040, 0.002) == pytest.approx(0.038)
 
 
-def test_the_setting_counts_the_silence_on_both_sides():
-    # 20 ms and the 2.005 ms of 19200 Bd
-    assert limit.block_cap_setting_ms(0.020, 19200) == 22
+def test_the_setting_counts_as_a_read_does():
+    # characters, t3.5 once, and a turnaround that holds the silence before the reply
+    assert limit.block_cap_setting_ms(limit.block_cap_s(0.012, 0.022, 0.002)) == 20
 
 
 def test_short_reads():

@@ -4,7 +4,9 @@
  * line. Pure; used by the worker, and by mbgated --check-config to foretell a bus's load.
  *
  *   cost of a block = max(t3.5, the device's gap) + lead of RTS + request characters × bits ÷ baud
- *                     + the device's turnaround + reply characters × bits ÷ baud + t3.5
+ *                     + the device's turnaround + reply characters × bits ÷ baud
+ *
+ * The silence that ends the request for the device is a part of its turnaround as it is measured.
  *
  * The load of a plan is the sum over its blocks of cost ÷ interval, the shortest of the points' intervals.
  * The plan is the one of least load (src/bus/plan_search.h says up to which size). Points with a block number
@@ -25,7 +27,7 @@ struct plan_cost {
         uint32_t baud; /* 0: no wire time (TCP) */
         unsigned char_bits;
         uint32_t t35_us;
-        uint32_t turnaround_us; /* request's last character to reply's first; measured, or 5 ms at first */
+        uint32_t turnaround_us; /* request's last character to reply's first; t3.5 + 5 ms until measured */
         uint32_t overhead_us;   /* TCP: round trip for a request */
         uint32_t lead_us;       /* from turning the RS-485 driver round to the request's first character */
         uint32_t gap_us;        /* silence that the device wants before a request; t3.5 is kept anyway */
@@ -66,8 +68,7 @@ struct plan_cost plan_cost_of_device(const struct conf_device *device);
 /* What a request costs beside its characters and those of its reply. */
 uint64_t plan_fixed_us(const struct plan_cost *cost);
 
-/* Time on the line for one transaction that reads `count` registers or bits, both silences included, in µs.
- */
+/* Time on the line for one transaction that reads `count` registers or bits, silences included, in µs. */
 uint64_t plan_read_us(const struct plan_cost *cost, enum pdu_function function, unsigned count);
 
 /* Whether that takes longer than the line should be held. */

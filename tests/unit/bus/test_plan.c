@@ -155,13 +155,34 @@ static void test_intervals(void **state)
         plan_done(&plan);
 }
 
+/* The silence that ends the request is in the turnaround as it is measured, and counts but once. */
+static void test_cost(void **state)
+{
+        struct plan_cost cost = { .baud = 10000, .char_bits = 10, .t35_us = 4000, .turnaround_us = 7000 };
+
+        (void)state;
+        assert_int_equal(plan_read_us(&cost, PDU_READ_HOLDING, 2), (8 + 5 + 4) * 1000 + 4000 + 7000);
+        /* Another request costs 24 ms beyond its register: twelve between two cost as much. */
+        start();
+        bus_conf_point(&c, CONF_HOLDING, 0, 1, 1000);
+        bus_conf_point(&c, CONF_HOLDING, 13, 1, 1000);
+        for (uint16_t gap = 11; gap <= 13; gap += 2) {
+                struct plan plan;
+
+                c.points[1].address = (uint16_t)(gap + 1);
+                assert_int_equal(plan_device(&c.devices[0], &cost, NULL, 0, &plan), 0);
+                assert_int_equal(plan.n_blocks, gap == 13 ? 2 : 1);
+                plan_done(&plan);
+        }
+}
+
 /* The formula of plan.h, by itself. */
 static double cost_us(bool is_bits, unsigned count)
 {
         struct plan_cost cost = plan_cost_of_bus(&c.bus);
         double chars = 8 + 5 + (is_bits ? (count + 7u) / 8u : 2u * count);
 
-        return chars * cost.char_bits * 1e6 / cost.baud + cost.turnaround_us + 2.0 * cost.t35_us;
+        return chars * cost.char_bits * 1e6 / cost.baud + cost.turnaround_us + cost.t35_us;
 }
 
 /* A block of some points, by address, in a map of one area: its load, or −1 when it is not allowed. */
@@ -411,15 +432,11 @@ static void test_longest(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_contiguous),
-                cmocka_unit_test(test_gap_when_it_pays),
-                cmocka_unit_test(test_holes),
-                cmocka_unit_test(test_intervals),
-                cmocka_unit_test(test_optimal),
-                cmocka_unit_test(test_large_map),
-                cmocka_unit_test(test_fixed_blocks_and_demand),
-                cmocka_unit_test(test_longest),
-                cmocka_unit_test(test_random_maps),
+                cmocka_unit_test(test_contiguous), cmocka_unit_test(test_gap_when_it_pays),
+                cmocka_unit_test(test_holes),      cmocka_unit_test(test_intervals),
+                cmocka_unit_test(test_cost),       cmocka_unit_test(test_optimal),
+                cmocka_unit_test(test_large_map),  cmocka_unit_test(test_fixed_blocks_and_demand),
+                cmocka_unit_test(test_longest),    cmocka_unit_test(test_random_maps),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
