@@ -4,6 +4,8 @@
  *
  *   holding 12 3 0123456789abcdef rs485 meter1
  *   area, address, count (0: a cut before address), fingerprint of the device's unit id and map, bus, device
+ *
+ * "gaps 0 0 …" and "joins 0 0 …" stand for all of them, where more are refused than can be kept.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -51,8 +53,9 @@ struct learned {
         int error;
 };
 
-static const char *const areas[] = {
-        [CONF_HOLDING] = "holding", [CONF_INPUT] = "input", [CONF_COIL] = "coil", [CONF_DISCRETE] = "discrete"
+static const char *const areas[BUS_HOLE_AREAS] = {
+        [CONF_HOLDING] = "holding",   [CONF_INPUT] = "input",       [CONF_COIL] = "coil",
+        [CONF_DISCRETE] = "discrete", [BUS_HOLE_ALL_GAPS] = "gaps", [BUS_HOLE_ALL_JOINS] = "joins",
 };
 
 static void entry_done(struct entry *e)

@@ -64,6 +64,11 @@ void holes_add_known(struct holes *h, const struct plan_hole *hole)
         h->notes[h->n++] = (struct hole_note){ .state = HOLE_KNOWN };
 }
 
+void holes_add_care(struct holes *h, enum holes_care care)
+{
+        h->care = MBGATE_MAX(h->care, care);
+}
+
 void holes_keep_known(struct holes *h)
 {
         for (size_t i = h->n; i-- > 0;) {
@@ -130,17 +135,16 @@ static size_t block_boundary(const struct plan_block *b, uint16_t *ret_gap)
         return best;
 }
 
-static void holes_cut(struct holes *h, const struct plan_block *b, size_t k, uint16_t gap)
+/* On trial, before `right`, which begins so many registers behind the end of what `left` belongs to. */
+static void holes_cut(struct holes *h, const struct conf_point *left, const struct conf_point *right,
+                      uint16_t gap)
 {
-        enum conf_area area = b->points[0]->area;
-        uint16_t address = b->points[k]->address;
-
-        h->list[h->n] = (struct plan_hole){ .area = area, .address = address };
+        h->list[h->n] = (struct plan_hole){ .area = right->area, .address = right->address };
         h->notes[h->n] = (struct hole_note){
                 .state = HOLE_TRIAL,
-                .left = b->points[k - 1]->id,
-                .right = b->points[k]->id,
-                .gap_address = (uint16_t)(address - gap),
+                .left = left->id,
+                .right = right->id,
+                .gap_address = (uint16_t)(right->address - gap),
                 .gap_count = gap,
         };
         h->n++;
@@ -158,6 +162,34 @@ static enum holes_verdict holes_condemn(struct holes *h, const struct plan_block
         return HOLES_BAD;
 }
 
+static bool hole_has_point(const struct plan_hole *hole, const struct conf_device *device)
+{
+        for (size_t i = 0; i < device->n_points; i++) {
+                const struct conf_point *p = &device->points[i];
+
+                if (p->area == hole->area && p->address < (uint32_t)hole->address + hole->count &&
+                    point_end(p) > hole->address)
+                        return true;
+        }
+        return false;
+}
+
+/* There is no room for another hole: more care, and what need not be known any more makes room. */
+static enum holes_verdict holes_take_care(struct holes *h, const struct plan_block *b)
+{
+        if (h->care == HOLES_CARE_JOINS)
+                return HOLES_BAD; /* the plan is older than that */
+        h->care = h->care == HOLES_CARE_NONE ? HOLES_CARE_GAPS : HOLES_CARE_JOINS;
+        for (size_t i = h->n; i-- > 0;) {
+                bool is_cut = h->list[i].count == 0;
+
+                if (h->notes[i].state != HOLE_KNOWN || (is_cut && h->care == HOLES_CARE_JOINS) ||
+                    (!is_cut && !hole_has_point(&h->list[i], b->device)))
+                        holes_remove(h, i);
+        }
+        return HOLES_REPLAN;
+}
+
 enum holes_verdict holes_refused(struct holes *h, const struct plan_block *block)
 {
         uint16_t gap = 0;
@@ -171,8 +203,42 @@ enum holes_verdict holes_refused(struct holes *h, const struct plan_block *block
         if (holes_is_bad(h, block))
                 return HOLES_BAD;
         k = block_boundary(block, &gap);
-        if (k == 0 || h->n == HOLES_MAX)
+        if (block->n_points > 1 && h->n == HOLES_MAX)
+                return holes_take_care(h, block);
+        if (k == 0)
                 return holes_condemn(h, block);
-        holes_cut(h, block, k, gap);
+        holes_cut(h, block->points[k - 1], block->points[k], gap);
         return HOLES_REPLAN;
+}
+
+/* What lies between two blocks: nothing when they touch. false: they overlap, or there are others' points. */
+static bool gap_between(const struct plan_block *left, const struct plan_block *right,
+                        struct plan_hole *ret_gap)
+{
+        uint32_t end = 0, begin = right->points[0]->address;
+
+        for (size_t i = 0; i < left->n_points; i++)
+                end = MBGATE_MAX(end, point_end(left->points[i]));
+        if (begin < end)
+                return false;
+        *ret_gap = (struct plan_hole){ right->points[0]->area, (uint16_t)end, (uint16_t)(begin - end) };
+        return !hole_has_point(ret_gap, left->device);
+}
+
+bool holes_are_neighbours(const struct plan_block *a, const struct plan_block *b)
+{
+        struct plan_hole gap;
+
+        return gap_between(a->address <= b->address ? a : b, a->address <= b->address ? b : a, &gap);
+}
+
+bool holes_join_refused(struct holes *h, const struct plan_block *a, const struct plan_block *b)
+{
+        const struct plan_block *left = a->address <= b->address ? a : b, *right = left == a ? b : a;
+        struct plan_hole gap;
+
+        if (h->n == HOLES_MAX || !gap_between(left, right, &gap))
+                return false;
+        holes_cut(h, left->points[0], right->points[0], gap.count);
+        return true;
 }

@@ -254,7 +254,7 @@ static int plan_alone(struct plan *plan, struct plan_work *w, const struct plan_
                 int r;
 
                 if (w->is_done[i] ||
-                    (s->device->join_points &&
+                    (s->device->join_points && !s->cost->is_alone &&
                      plan_may_read(s->device, s->holes, s->n_holes, p->area,
                                    plan_range(s->device, p->area, p->address, plan_point_end(p)))))
                         continue;

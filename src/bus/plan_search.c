@@ -65,7 +65,7 @@ static bool block_may_reach(const struct search *s, const struct open_block *b, 
         struct plan_range range;
 
         end = MBGATE_MAX(b->end, end);
-        if (b->end == 0 || (!s->in->device->join_gaps && address > b->end) ||
+        if (b->end == 0 || (address > b->end && (!s->in->device->join_gaps || s->in->cost->skips_gaps)) ||
             end - b->address > PDU_READ_BITS_MAX)
                 return false;
         range = plan_range(s->in->device, s->area, b->address, end);

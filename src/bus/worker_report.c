@@ -202,7 +202,7 @@ void worker_post_report(struct worker *w, uint32_t device)
 /* Whatever the order: the list is not sorted. */
 static uint64_t sum_of_known(const struct holes *h)
 {
-        uint64_t sum = 0;
+        uint64_t sum = (uint64_t)h->care << 60;
 
         for (size_t i = 0; i < h->n; i++) {
                 uint64_t x = (uint64_t)h->list[i].area << 32 | (uint64_t)h->list[i].address << 16 |
@@ -220,7 +220,7 @@ static void post_learned(struct worker *w, uint32_t device)
         struct bus_learned *mail;
         size_t n = 0;
 
-        if (bus_learned_new(device, d->holes.n, &mail) < 0)
+        if (bus_learned_new(device, d->holes.n + 1, &mail) < 0)
                 return;
         mail->generation = w->conf->generation;
         mail->bus = w->bus->id;
@@ -231,6 +231,9 @@ static void post_learned(struct worker *w, uint32_t device)
                 if (d->holes.notes[i].state == HOLE_KNOWN)
                         mail->holes[n++] = (struct bus_hole){ (uint8_t)h->area, h->address, h->count };
         }
+        if (d->holes.care != HOLES_CARE_NONE)
+                mail->holes[n++].area =
+                        d->holes.care == HOLES_CARE_GAPS ? BUS_HOLE_ALL_GAPS : BUS_HOLE_ALL_JOINS;
         mail->n_holes = n;
         worker_post(w, &mail->mail);
 }

@@ -32,6 +32,8 @@ struct plan_cost {
         uint32_t lead_us;       /* from turning the RS-485 driver round to the request's first character */
         uint32_t gap_us;        /* silence that the device wants before a request; t3.5 is kept anyway */
         uint64_t longest_us;    /* no request for several points takes longer; 0: no limit */
+        bool skips_gaps;        /* what no point asks for is not read, whatever it costs */
+        bool is_alone;          /* no request reads several points */
 };
 
 struct plan_block {

@@ -187,10 +187,16 @@ struct bus_report {
         struct block_stats blocks[];
 };
 
+/* Of a device that refuses more than can be kept: all that no point asks for, or all reading of several
+ * points at once. */
+#define BUS_HOLE_ALL_GAPS  4
+#define BUS_HOLE_ALL_JOINS 5
+#define BUS_HOLE_AREAS     6
+
 /* Registers or bits that a device refuses; `count` 0: what lies on both sides of `address` is not read at
  * once. */
 struct bus_hole {
-        uint8_t area; /* enum conf_area */
+        uint8_t area; /* enum conf_area, or one of those below with 0 and 0 */
         uint16_t address, count;
 };
 

@@ -98,9 +98,9 @@ static size_t count(const struct learned *l, size_t device)
         return learned_find(l, &c.devices[device], &n) ? n : 0;
 }
 
-static const struct bus_hole some[] = { { CONF_HOLDING, 7, 3 },
-                                        { CONF_COIL, 65535, 1 },
-                                        { CONF_INPUT, 9, 0 } };
+static const struct bus_hole some[] = {
+        { CONF_HOLDING, 7, 3 }, { CONF_COIL, 65535, 1 }, { CONF_INPUT, 9, 0 }, { BUS_HOLE_ALL_GAPS, 0, 0 }
+};
 
 static void test_round_trip(void **state)
 {
@@ -114,19 +114,22 @@ static void test_round_trip(void **state)
         assert_int_equal(count(l, 0), 0);
         note(l, 0, some, 2);
         note(l, 1, some, 1);
-        note(l, 0, some, 3); /* the newest counts */
+        note(l, 0, some, 4); /* the newest counts */
         stop(l);
         l = start();
         holes = learned_find(l, &c.devices[0], &n);
-        assert_int_equal(n, 3);
-        for (size_t i = 0; i < n; i++)
-                assert_memory_equal(&holes[i].address, &some[i].address, sizeof(some[i].address));
+        assert_int_equal(n, 4);
+        for (size_t i = 0; i < n; i++) {
+                assert_int_equal(holes[i].area, some[i].area);
+                assert_int_equal(holes[i].address, some[i].address);
+                assert_int_equal(holes[i].count, some[i].count);
+        }
         assert_int_equal(count(l, 1), 1);
         assert_int_equal(count(l, 2), 0);
         note(l, 1, NULL, 0);
         stop(l);
         l = start();
-        assert_int_equal(count(l, 0), 3);
+        assert_int_equal(count(l, 0), 4);
         assert_int_equal(count(l, 1), 0);
         stop(l);
 }
