@@ -13,8 +13,9 @@
  */
 #define HOLD_MIN_US (300 * USEC_PER_MSEC)
 
-/* The turnaround is smoothed by an eighth, as TCP does it (RFC 6298 §2). */
-#define SMOOTH 8
+/* The turnaround is the mean of the first replies, then smoothed by an eighth, as TCP does it (RFC 6298 §2).
+ */
+#define SMOOTH WORKER_REPLAN_REPLIES
 
 bool worker_block_begin(struct worker *w, uint64_t until_us)
 {
@@ -99,6 +100,20 @@ void worker_count_extras(struct worker *w, const struct rtu_counts *c)
                 hear(w, c->foreign_unit);
 }
 
+bool worker_turnaround_changed(const struct worker_device *d, uint64_t now_us)
+{
+        uint32_t planned_us = d->planned_with_us, us = d->turnaround_us;
+        uint32_t change_us = us > planned_us ? us - planned_us : planned_us - us;
+
+        if (d->n_measured < WORKER_REPLAN_REPLIES)
+                return false;
+        if (d->planned_us == 0)
+                return true;
+        return change_us > MBGATE_MAX(planned_us / 4, (uint32_t)WORKER_REPLAN_BY_US) &&
+               now_us >= d->planned_us + WORKER_REPLAN_US;
+}
+
+/* From the request's last character to the reply's first: the silence that ends the request is in it. */
 static void measure(struct worker *w, struct worker_device *d, const struct port_reply *reply)
 {
         uint64_t round_trip_us = reply->done_us > reply->sent_us ? reply->done_us - reply->sent_us : 0;
@@ -109,12 +124,11 @@ static void measure(struct worker *w, struct worker_device *d, const struct port
         histogram_add(&w->round_trip, round_trip_us);
         health_measured(&d->health, turnaround_us, round_trip_us);
         turnaround_us = MBGATE_MIN(turnaround_us, UINT32_MAX / 2);
-        if (d->n_measured == 0)
-                d->turnaround_us = (uint32_t)turnaround_us;
-        else
-                d->turnaround_us =
-                        (uint32_t)((d->turnaround_us * (uint64_t)(SMOOTH - 1) + turnaround_us) / SMOOTH);
-        if (++d->n_measured == WORKER_REPLAN_REPLIES)
+        if (d->n_measured < SMOOTH)
+                d->n_measured++;
+        d->turnaround_us = (uint32_t)((d->turnaround_us * (uint64_t)(d->n_measured - 1) + turnaround_us) /
+                                      d->n_measured);
+        if (worker_turnaround_changed(d, reply->done_us))
                 w->replan = true;
 }
 

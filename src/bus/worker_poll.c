@@ -114,7 +114,7 @@ static bool cut(struct worker *w, size_t job, const struct port_reply *reply)
 
         if (!b->plan->is_fixed)
                 verdict = holes_refused(&w->devices[b->device].holes, b->plan);
-        if (!was_bad)
+        if (!was_bad && (verdict == HOLES_REPLAN || holes_is_bad(&w->devices[b->device].holes, b->plan)))
                 w->replan = true;
         b->was_cut = true;
         if (verdict != HOLES_REPLAN)
@@ -194,8 +194,8 @@ static struct plan_range join(const struct worker *w, const struct reading *r, c
         uint32_t begin = MBGATE_MIN(r->range.address, b->address), end = MBGATE_MAX(r_end, b_end);
         struct plan_range both;
 
-        if (end - begin > PDU_READ_BITS_MAX ||
-            (!d->conf->join_gaps && end - begin > (uint32_t)r->range.count + b->count))
+        if (end - begin > PDU_READ_BITS_MAX || ((!d->conf->join_gaps || d->cost.skips_gaps) &&
+                                                end - begin > (uint32_t)r->range.count + b->count))
                 return (struct plan_range){ 0 };
         both = plan_range(d->conf, area, begin, end);
         if (!plan_may_read(d->conf, d->holes.list, d->holes.n, area, both) ||
@@ -217,9 +217,9 @@ static void pick_up(const struct worker *w, uint64_t now_us, struct reading *r)
         const struct schedule_job *own = &w->schedule.jobs[r->jobs[0]];
         const struct worker_device *d = &w->devices[b->device];
 
-        if (d->picks_up_nothing || !d->conf->join_points || !may_be_joined(w, r->jobs[0]))
+        if (d->picks_up_nothing || d->cost.is_alone || !d->conf->join_points || !may_be_joined(w, r->jobs[0]))
                 return;
-        for (size_t i = 0; i < w->schedule.n_jobs && r->n_jobs <= PICK_UP_MAX; i++) {
+        for (size_t i = 0; i < w->schedule.n_jobs && r->n_jobs <= (d->picks_up_one ? 1 : PICK_UP_MAX); i++) {
                 const struct schedule_job *j = &w->schedule.jobs[i];
                 struct plan_range both;
 
@@ -229,6 +229,8 @@ static void pick_up(const struct worker *w, uint64_t now_us, struct reading *r)
                 if (j->due_us > now_us &&
                     (j->interval_us < 2 * own->interval_us || j->due_us > now_us + own->interval_us))
                         continue;
+                if (d->picks_up_one && !holes_are_neighbours(b->plan, w->blocks[i].plan))
+                        continue;
                 both = join(w, r, w->blocks[i].plan);
                 if (both.count == 0)
                         continue;
@@ -237,12 +239,21 @@ static void pick_up(const struct worker *w, uint64_t now_us, struct reading *r)
         }
 }
 
-/* A request for several blocks was refused: the one that was due asks alone, and goes on so if that is why.
+/*
+ * A request for several blocks was refused: the one that was due asks alone. What lies between two neighbours
+ * will not be asked for again; of more blocks, two neighbours will show where it is.
  */
 static void unjoin(struct worker *w, const struct reading *r, const struct port_reply *reply)
 {
-        if (reply->exception == PDU_EXC_ADDRESS || reply->exception == PDU_EXC_VALUE)
-                w->devices[w->blocks[r->jobs[0]].device].picks_up_nothing = true;
+        struct worker_device *d = &w->devices[w->blocks[r->jobs[0]].device];
+
+        if (reply->exception == PDU_EXC_ADDRESS || reply->exception == PDU_EXC_VALUE) {
+                const struct plan_block *a = w->blocks[r->jobs[0]].plan, *b = w->blocks[r->jobs[1]].plan;
+
+                d->picks_up_one = r->n_jobs > 2 || !holes_are_neighbours(a, b);
+                if (!d->picks_up_one)
+                        d->picks_up_nothing = !holes_join_refused(&d->holes, a, b);
+        }
         schedule_retry(&w->schedule, r->jobs[0], 0);
 }
 

@@ -43,7 +43,9 @@
                                                    */
 #define WORKER_WRITES_US      (60 * USEC_PER_SEC) /* a write lets others be expected so long */
 #define WORKER_STOP_GRACE_US  USEC_PER_SEC        /* a transaction that takes longer is cancelled */
-#define WORKER_REPLAN_REPLIES 50                  /* then the turnaround is known well enough to plan with */
+#define WORKER_REPLAN_REPLIES 8                   /* then the turnaround is known well enough to plan with */
+#define WORKER_REPLAN_US      (60 * USEC_PER_SEC) /* a changed one makes no new plan more often */
+#define WORKER_REPLAN_BY_US   500                 /* nor one that changed by less */
 
 /* The command's next transaction. */
 enum command_stage {
@@ -78,13 +80,16 @@ struct worker_device {
         struct holes holes;
         uint64_t holes_told; /* a sum over what is known for good when that was last posted */
         struct gap gap;
-        bool picks_up_nothing;         /* it refused a request that read two blocks at once */
+        bool picks_up_one;             /* it refused a join of several blocks: two neighbours will show why */
+        bool picks_up_nothing;         /* and what else it refuses cannot be kept */
+        struct plan_cost cost;         /* of its requests, as its plan was made */
         struct worker_output *outputs; /* one for each writable point; owned */
         size_t n_outputs;
         struct plan plan;
         struct device_stats stats;
-        struct plan_cost cost;  /* of requests to it, as the plan was made */
-        uint32_t turnaround_us; /* smoothed; 0: not known */
+        uint32_t turnaround_us;   /* smoothed; 0: not known */
+        uint32_t planned_with_us; /* that of the plan */
+        uint64_t planned_us;      /* when that was taken; 0: never */
         unsigned n_measured;
         uint64_t heard_us;   /* on a bus that listens: it answered the master; 0: never */
         uint64_t n_reported; /* stats.n_transactions when they were last posted */
@@ -195,6 +200,9 @@ void worker_block_end(struct worker *w);
 
 /* Silence before the next request to a device. */
 uint64_t worker_gap_us(const struct worker_device *d);
+
+/* Whether the device's turnaround is so far from that of its plan that another plan may be better. */
+bool worker_turnaround_changed(const struct worker_device *d, uint64_t now_us);
 
 /* How long the reply of this device is waited for. */
 uint64_t worker_timeout_us(struct worker *w, uint32_t device);

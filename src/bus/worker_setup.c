@@ -63,7 +63,7 @@ static void device_carry(struct worker_device *d, const struct worker_device *ol
         d->n_outputs = 0;
         if (plan_fingerprint(conf) != plan_fingerprint(old->conf)) {
                 d->holes = none;
-                d->picks_up_nothing = false;
+                d->picks_up_one = d->picks_up_nothing = false;
         } else if (!ids_are_equal(conf, old->conf)) {
                 holes_keep_known(&d->holes);
         }
@@ -80,15 +80,19 @@ static struct plan_cost cost_of(const struct worker *w, const struct conf_bus *b
 }
 
 /* The same of requests to one device, with what was found out about it. */
-static struct plan_cost device_cost(const struct worker_device *d, uint64_t longest_us)
+static void device_cost(struct worker_device *d, uint64_t longest_us, uint64_t now_us)
 {
-        struct plan_cost cost = plan_cost_of_device(d->conf);
-
-        cost.longest_us = longest_us;
-        cost.gap_us = MBGATE_MAX(cost.gap_us, d->gap.found_us);
-        if (d->n_measured >= WORKER_REPLAN_REPLIES)
-                cost.turnaround_us = d->turnaround_us;
-        return cost;
+        if (worker_turnaround_changed(d, now_us)) {
+                d->planned_with_us = d->turnaround_us;
+                d->planned_us = now_us;
+        }
+        d->cost = plan_cost_of_device(d->conf);
+        d->cost.longest_us = longest_us;
+        d->cost.gap_us = MBGATE_MAX(d->cost.gap_us, d->gap.found_us);
+        if (d->planned_us != 0)
+                d->cost.turnaround_us = d->planned_with_us;
+        d->cost.skips_gaps = d->holes.care >= HOLES_CARE_GAPS;
+        d->cost.is_alone = d->holes.care == HOLES_CARE_JOINS;
 }
 
 static int setup_devices(struct setup *s, const struct worker *w, const struct conf_bus *bus, uint64_t now_us)
@@ -109,7 +113,7 @@ static int setup_devices(struct setup *s, const struct worker *w, const struct c
                         device_carry(d, old);
                 else
                         health_init(&d->health, now_us);
-                d->cost = device_cost(d, longest_us);
+                device_cost(d, longest_us, now_us);
                 r = worker_outputs_make(d, old);
                 if (r == 0)
                         r = plan_device(d->conf, &d->cost, d->holes.list, d->holes.n, &d->plan);
@@ -264,9 +268,14 @@ void worker_learn(struct worker *w, uint32_t device, const struct bus_hole *hole
 {
         struct worker_device *d = &w->devices[device];
 
-        for (size_t i = 0; i < n_holes; i++)
-                holes_add_known(&d->holes, &(struct plan_hole){ (enum conf_area)holes[i].area,
-                                                                holes[i].address, holes[i].count });
+        for (size_t i = 0; i < n_holes; i++) {
+                if (holes[i].area == BUS_HOLE_ALL_GAPS || holes[i].area == BUS_HOLE_ALL_JOINS)
+                        holes_add_care(&d->holes, holes[i].area == BUS_HOLE_ALL_GAPS ? HOLES_CARE_GAPS
+                                                                                     : HOLES_CARE_JOINS);
+                else
+                        holes_add_known(&d->holes, &(struct plan_hole){ (enum conf_area)holes[i].area,
+                                                                        holes[i].address, holes[i].count });
+        }
         worker_note_learned(d);
         w->replan = true;
 }

@@ -146,9 +146,11 @@ static int fake_transact(struct port *p, const struct port_request *request, str
 {
         struct fake_port *f = fake_port(p);
         struct port_reply reply = { .began_us = clock_monotonic_us() };
+        uint64_t turnaround_us;
         int r;
 
         pthread_mutex_lock(&f->mutex);
+        turnaround_us = f->turnaround_us;
         if (f->n_log < FAKE_PORT_LOG)
                 f->log[f->n_log] = (struct fake_request){ request->unit, request->pdu, request->timeout_us,
                                                           reply.began_us };
@@ -172,7 +174,7 @@ static int fake_transact(struct port *p, const struct port_request *request, str
                 r = fake_answer(&f->units[request->unit], &request->pdu, &reply);
         }
         pthread_mutex_unlock(&f->mutex);
-        reply.done_us = clock_monotonic_us();
+        reply.done_us = clock_monotonic_us() + turnaround_us;
         *ret_reply = reply;
         return r;
 }
@@ -298,6 +300,13 @@ void fake_port_set_silent(struct fake_port *f, uint8_t unit, uint16_t address, b
 {
         pthread_mutex_lock(&f->mutex);
         f->units[unit].silent[address] = silent;
+        pthread_mutex_unlock(&f->mutex);
+}
+
+void fake_port_set_turnaround(struct fake_port *f, uint64_t turnaround_us)
+{
+        pthread_mutex_lock(&f->mutex);
+        f->turnaround_us = turnaround_us;
         pthread_mutex_unlock(&f->mutex);
 }
 

@@ -49,6 +49,7 @@ struct fake_port {
         int open_error; /* −errno of open() */
         int lost_error; /* −errno of the next transact(), once */
         unsigned n_opens, n_closes, n_drains;
+        uint64_t turnaround_us; /* replies say that they took so long, which they did not */
         bool is_open, is_cancelled;
         bool blocks; /* transact() does not return until cancelled or unblocked */
         bool hung_up;
@@ -65,6 +66,7 @@ void fake_port_set_register(struct fake_port *f, uint8_t unit, uint16_t address,
 uint16_t fake_port_register(struct fake_port *f, uint8_t unit, uint16_t address);
 void fake_port_set_missing(struct fake_port *f, uint8_t unit, uint16_t address, bool missing);
 void fake_port_set_silent(struct fake_port *f, uint8_t unit, uint16_t address, bool silent);
+void fake_port_set_turnaround(struct fake_port *f, uint64_t turnaround_us);
 void fake_port_set_open_error(struct fake_port *f, int error);
 void fake_port_lose(struct fake_port *f, int error);
 

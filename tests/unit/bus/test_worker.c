@@ -981,6 +981,62 @@ static void test_picks_up_neighbours_over_a_gap(void **state)
         assert_int_equal(count_reads(10, 60, 1), 0);
 }
 
+/* What lies between two blocks is refused: these two are read apart, others still together; it is remembered.
+ */
+static void test_refused_join(void **state)
+{
+        struct bus_learned *m;
+        size_t n;
+
+        (void)state;
+        rig_init();
+        rig.c.points[2].address = 4;
+        rig.c.points[2].interval_ms = 200;
+        rig.c.points[3].address = 11;
+        rig.c.points[3].interval_ms = 600;
+        fake_port_set_turnaround(rig.port, 20000);
+        fake_port_set_missing(rig.port, 10, 7, true);
+        rig_start();
+        m = CONTAINER_OF(next_of(BUS_MAIL_LEARNED), struct bus_learned, mail);
+        assert_int_equal(m->n_holes, 1);
+        assert_int_equal(m->holes[0].address, 5);
+        assert_int_equal(m->holes[0].count, 6);
+        mail_free(&m->mail);
+        n = count_reads(10, 11, 1);
+        while (count_reads(10, 11, 1) < n + 2)
+                (void)poll(NULL, 0, 1);
+        n = count_reads(10, 0, 5);
+        while (count_reads(10, 0, 5) < n + 2)
+                (void)poll(NULL, 0, 1);
+        assert_true(count_reads(10, 4, 8) + count_reads(10, 0, 12) <= 3);
+}
+
+/* Devices that take long to reply are asked for more at once, as soon as that is known. */
+static void test_slow_replies(void **state)
+{
+        (void)state;
+        rig_init();
+        rig.c.points[2].address = 30;
+        rig.c.points[3].address = 31;
+        fake_port_set_turnaround(rig.port, 100000);
+        rig_start();
+        while (count_reads(10, 0, 32) < 10)
+                (void)poll(NULL, 0, 1);
+        /* By then it has been measured: two requests a round, of which two may be joined when both are due.
+         */
+        assert_true(count_reads(10, 0, 2) <= 8);
+        /* The pick-up counts with it, too. */
+        (void)rig_done(state);
+        rig_init();
+        rig.c.points[3].address = 31;
+        rig.c.points[3].interval_ms = 300;
+        fake_port_set_turnaround(rig.port, 100000);
+        rig_start();
+        while (count_reads(10, 0, 32) < 3)
+                (void)poll(NULL, 0, 1);
+        assert_true(count_reads(10, 0, 3) > 3);
+}
+
 /* Where a write came others are expected: readings are cut short. */
 static void test_expected_writes(void **state)
 {
@@ -1172,6 +1228,8 @@ int main(void)
                 cmocka_unit_test_teardown(test_once_and_on_demand, rig_done),
                 cmocka_unit_test_teardown(test_picks_up_neighbours, rig_done),
                 cmocka_unit_test_teardown(test_picks_up_neighbours_over_a_gap, rig_done),
+                cmocka_unit_test_teardown(test_refused_join, rig_done),
+                cmocka_unit_test_teardown(test_slow_replies, rig_done),
                 cmocka_unit_test_teardown(test_expected_writes, rig_done),
                 cmocka_unit_test_teardown(test_learned, rig_done),
                 cmocka_unit_test_teardown(test_stop_lets_a_transaction_end, rig_done),
