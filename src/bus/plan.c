@@ -5,7 +5,7 @@
 #include "mbgate/bus/plan.h"
 #include "mbgate/codec/rtu.h"
 
-#include "plan_search.h"
+#include "plan_draft.h"
 
 #define REQUEST_CHARS        8    /* unit, function, address, count, CRC */
 #define REPLY_OVERHEAD_CHARS 5    /* unit, function, byte count, CRC */
@@ -270,7 +270,7 @@ static int plan_alone(struct plan *plan, struct plan_work *w, const struct plan_
 static int plan_joined(struct plan *plan, struct plan_work *w, const struct plan_search *s, size_t n)
 {
         const struct conf_point **some = w->points + w->n_points; /* the other half */
-        int r = plan_search_run(s, w->some, n, w->blocks);
+        int r = plan_draft_run(s, w->some, n, w->blocks);
         size_t n_placed = 0;
 
         for (size_t b = 0; r == 0 && n_placed < n; b++) {

@@ -19,21 +19,27 @@ struct step {
 
 struct way {
         double rate; /* line time for a second of all blocks so far */
+        double burden;
         struct step step;
-        struct open_block open[PLAN_INTERVALS];
+        struct open_block open[PLAN_CLASSES];
 };
 
 struct search {
         const struct plan_search *in;
         enum conf_area area;
-        uint64_t intervals_us[PLAN_INTERVALS]; /* from the shortest */
-        double opening[PLAN_INTERVALS];        /* a new block costs no more than that beyond what it reads */
-        double byte[PLAN_INTERVALS];
-        uint32_t last_end; /* of all points */
+        uint64_t intervals_us[PLAN_CLASSES]; /* from the shortest */
+        double opening[PLAN_CLASSES];        /* a new block costs no more than that beyond what it reads */
+        double byte[PLAN_CLASSES];
+        double request_us, byte_us; /* of a block: what it costs, and what each byte of data adds */
+        unsigned max_count;         /* registers or bits that one request may ask for */
+        uint32_t last_end;          /* of all points */
+        uint32_t here;              /* the end of the point that is placed */
         unsigned n_classes;
-        struct way ways[2][PLAN_WAYS]; /* before and behind a point, by turns */
-        size_t n_ways;
-        struct step *steps; /* of point i at i × PLAN_WAYS */
+        struct way *ways[2]; /* before and behind a point, by turns */
+        size_t n_ways, max_ways;
+        struct step *steps; /* of point i at i × max_ways */
+        bool was_cut;       /* ways were dropped for want of room */
+        uint64_t n_compared;
 };
 
 static bool search_is_bits(const struct search *s)
@@ -41,15 +47,29 @@ static bool search_is_bits(const struct search *s)
         return s->area == CONF_COIL || s->area == CONF_DISCRETE;
 }
 
+/* What all blocks have in common. */
+static void search_costs(struct search *s)
+{
+        const struct conf_device *d = s->in->device;
+        const struct plan_cost *c = s->in->cost;
+        enum pdu_function function = plan_function(s->area);
+
+        s->request_us = (double)plan_fixed_us(c);
+        if (c->baud != 0) {
+                s->byte_us = c->char_bits * 1e6 / c->baud;
+                s->request_us += s->byte_us * (double)plan_read_chars(function, 0);
+        }
+        s->max_count = search_is_bits(s) ? d->max_bits : d->max_registers;
+        while (s->max_count > 0 && plan_is_long(c, function, s->max_count))
+                s->max_count--;
+}
+
 /* As plan_read_us(), but not rounded: blocks that are equally long must not differ by where they begin. */
 static double read_us(const struct search *s, unsigned count)
 {
-        const struct plan_cost *c = s->in->cost;
-        double us = (double)plan_fixed_us(c);
+        unsigned n_bytes = search_is_bits(s) ? (count + 7) / 8 : 2 * count;
 
-        if (c->baud != 0)
-                us += (double)(plan_read_chars(plan_function(s->area), count) * c->char_bits) * 1e6 / c->baud;
-        return us;
+        return s->request_us + s->byte_us * n_bytes;
 }
 
 static double range_rate(const struct search *s, unsigned class, uint32_t begin, uint32_t end)
@@ -69,8 +89,9 @@ static bool block_may_reach(const struct search *s, const struct open_block *b, 
             end - b->address > PDU_READ_BITS_MAX)
                 return false;
         range = plan_range(s->in->device, s->area, b->address, end);
-        return plan_may_read(s->in->device, s->in->holes, s->in->n_holes, s->area, range) &&
-               !plan_is_long(s->in->cost, plan_function(s->area), range.count);
+        return range.count <= s->max_count && range.address + (uint32_t)range.count <= UINT16_MAX + 1u &&
+               (s->in->n_holes == 0 ||
+                plan_may_read(s->in->device, s->in->holes, s->in->n_holes, s->area, range));
 }
 
 /* Characters that `n` registers or bits more may cost, as a rate. */
@@ -109,21 +130,43 @@ static bool way_is_as_good(const struct search *s, const struct way *a, const st
         return rate <= b->rate;
 }
 
+/*
+ * By what ways are compared when there are too many: the rate, and what the open blocks would save the points
+ * that come next. That is, of two that cost the same the one with less open stays, found by trial: its points
+ * are in blocks that are finished, and what it lacks each can open, while those with much open resemble one
+ * another.
+ */
+static double way_burden(const struct search *s, const struct way *w)
+{
+        double burden = w->rate;
+
+        for (unsigned k = 0; k < s->n_classes; k++) {
+                const struct open_block *b = &w->open[k];
+
+                if (b->end != 0)
+                        burden += MBGATE_MAX(
+                                s->opening[k] - (s->here > b->end ? more_rate(s, k, s->here - b->end) : 0),
+                                0.0);
+        }
+        return burden;
+}
+
 static size_t worst_of(const struct way *ways, size_t n)
 {
         size_t worst = 0;
 
         for (size_t i = 1; i < n; i++) {
-                if (ways[i].rate > ways[worst].rate)
+                if (ways[i].burden > ways[worst].burden)
                         worst = i;
         }
         return worst;
 }
 
-static size_t ways_add(const struct search *s, struct way *ways, size_t n, const struct way *w)
+static size_t ways_add(struct search *s, struct way *ways, size_t n, struct way *w)
 {
         size_t at;
 
+        s->n_compared += n + 1;
         for (size_t i = 0; i < n; i++) {
                 if (way_is_as_good(s, &ways[i], w))
                         return n;
@@ -132,12 +175,14 @@ static size_t ways_add(const struct search *s, struct way *ways, size_t n, const
                 if (way_is_as_good(s, w, &ways[i]))
                         ways[i] = ways[--n];
         }
-        if (n < PLAN_WAYS) {
+        w->burden = way_burden(s, w);
+        if (n < s->max_ways) {
                 ways[n++] = *w;
                 return n;
         }
+        s->was_cut = true;
         at = worst_of(ways, n);
-        if (w->rate < ways[at].rate)
+        if (w->burden < ways[at].burden)
                 ways[at] = *w;
         return n;
 }
@@ -169,6 +214,7 @@ static void search_place(struct search *s, const struct conf_point *const *point
         unsigned class = class_of(s, p);
         size_t n = 0;
 
+        s->here = plan_point_end(p);
         for (size_t v = 0; v < s->n_ways; v++) {
                 struct way way = before[v];
 
@@ -195,39 +241,7 @@ static void search_place(struct search *s, const struct conf_point *const *point
         }
         s->n_ways = n;
         for (size_t v = 0; v < s->n_ways; v++)
-                s->steps[i * PLAN_WAYS + v] = behind[v].step;
-}
-
-/* The points' intervals from the shortest; where there are too many, those that differ least are taken as
- * one. */
-static void search_classes(struct search *s, const struct conf_point *const *points, size_t n)
-{
-        uint64_t found_us[PLAN_INTERVALS + 1];
-        unsigned n_found = 0;
-
-        for (size_t i = 0; i < n; i++) {
-                uint64_t us = plan_point_interval_us(points[i]);
-                unsigned k = n_found, closest = 1;
-
-                while (k > 0 && found_us[k - 1] > us)
-                        k--;
-                if (k > 0 && found_us[k - 1] == us)
-                        continue;
-                memmove(&found_us[k + 1], &found_us[k], (n_found - k) * sizeof(found_us[0]));
-                found_us[k] = us;
-                if (++n_found <= PLAN_INTERVALS)
-                        continue;
-                for (k = 2; k < n_found; k++) {
-                        if ((double)found_us[k] / (double)found_us[k - 1] <
-                            (double)found_us[closest] / (double)found_us[closest - 1])
-                                closest = k;
-                }
-                n_found--;
-                memmove(&found_us[closest], &found_us[closest + 1],
-                        (n_found - closest) * sizeof(found_us[0]));
-        }
-        s->n_classes = n_found;
-        memcpy(s->intervals_us, found_us, n_found * sizeof(found_us[0]));
+                s->steps[i * s->max_ways + v] = behind[v].step;
 }
 
 /* What the bounds of the search rest on. */
@@ -249,54 +263,90 @@ static void search_prepare(struct search *s, const struct conf_point *const *poi
         }
 }
 
-/* Numbers the blocks along the best way. */
-static void search_result(const struct search *s, size_t n, size_t *ret_blocks)
+/* Numbers the blocks along the best way, from `first` on; its rate. */
+static double search_result(const struct search *s, size_t n, size_t first, size_t *ret_blocks)
 {
         const struct way *ways = s->ways[n % 2];
-        size_t numbers[PLAN_INTERVALS] = { 0 }, n_blocks = 0, best = 0;
+        size_t numbers[PLAN_CLASSES] = { 0 }, best = 0;
+        double rate;
 
         for (size_t v = 1; v < s->n_ways; v++) {
                 if (ways[v].rate < ways[best].rate)
                         best = v;
         }
+        rate = ways[best].rate;
         /* Backwards the way is found, forwards the blocks are numbered. */
         for (size_t i = n; i-- > 0;) {
                 ret_blocks[i] = best;
-                best = s->steps[i * PLAN_WAYS + best].before;
+                best = s->steps[i * s->max_ways + best].before;
         }
         for (size_t i = 0; i < n; i++) {
-                const struct step *step = &s->steps[i * PLAN_WAYS + ret_blocks[i]];
+                const struct step *step = &s->steps[i * s->max_ways + ret_blocks[i]];
 
                 if (step->is_new)
-                        numbers[step->class] = n_blocks++;
+                        numbers[step->class] = first++;
                 ret_blocks[i] = numbers[step->class];
         }
+        return rate;
 }
 
-int plan_search_run(const struct plan_search *in, const struct conf_point *const *points, size_t n,
-                    size_t *ret_blocks)
+double plan_search_run(struct search *s, const uint64_t *intervals_us, unsigned n_intervals,
+                       const struct conf_point *const *points, size_t n, size_t first, size_t *ret_blocks)
 {
-        struct search *s;
-
-        if (n == 0)
-                return 0;
-        s = calloc(1, sizeof(*s));
-        if (!s)
-                return -ENOMEM;
-        s->steps = calloc(n, PLAN_WAYS * sizeof(*s->steps));
-        if (!s->steps) {
-                free(s);
-                return -ENOMEM;
-        }
-        s->in = in;
-        s->area = points[0]->area;
-        s->n_ways = 1;
-        search_classes(s, points, n);
+        s->n_classes = n_intervals;
+        memcpy(s->intervals_us, intervals_us, n_intervals * sizeof(*intervals_us));
         search_prepare(s, points, n);
+        s->was_cut = false;
+        s->n_ways = 1;
+        s->ways[0][0] = (struct way){ 0 };
         for (size_t i = 0; i < n; i++)
                 search_place(s, points, i);
-        search_result(s, n, ret_blocks);
+        return search_result(s, n, first, ret_blocks);
+}
+
+double plan_search_rate(const struct search *s, uint64_t interval_us, uint32_t begin, uint32_t end)
+{
+        return read_us(s, plan_range(s->in->device, s->area, begin, end).count) / (double)interval_us;
+}
+
+bool plan_search_was_cut(const struct search *s)
+{
+        return s->was_cut;
+}
+
+uint64_t plan_search_work(const struct search *s)
+{
+        return s->n_compared;
+}
+
+int plan_search_new(const struct plan_search *in, enum conf_area area, size_t n_points,
+                    struct search **ret_search)
+{
+        struct search *s = calloc(1, sizeof(*s));
+
+        if (!s)
+                return -ENOMEM;
+        s->in = in;
+        s->area = area;
+        search_costs(s);
+        s->max_ways = in->is_thorough ? PLAN_WAYS_THOROUGH : PLAN_WAYS;
+        s->ways[0] = calloc(s->max_ways, sizeof(*s->ways[0]));
+        s->ways[1] = calloc(s->max_ways, sizeof(*s->ways[1]));
+        s->steps = calloc(n_points, s->max_ways * sizeof(*s->steps));
+        if (!s->ways[0] || !s->ways[1] || !s->steps) {
+                plan_search_free(s);
+                return -ENOMEM;
+        }
+        *ret_search = s;
+        return 0;
+}
+
+void plan_search_free(struct search *s)
+{
+        if (!s)
+                return;
+        free(s->ways[0]);
+        free(s->ways[1]);
         free(s->steps);
         free(s);
-        return 0;
 }

@@ -9,9 +9,9 @@
  * The silence that ends the request for the device is a part of its turnaround as it is measured.
  *
  * The load of a plan is the sum over its blocks of cost ÷ interval, the shortest of the points' intervals.
- * The plan is the one of least load (src/bus/plan_search.h says up to which size). Points with a block number
- * of their own are read by one request, and nothing else with them; points that are read on demand only are
- * in no block.
+ * The plan is the one of least load or near it (src/bus/plan_draft.h says when and how near). Points with a
+ * block number of their own are read by one request, and nothing else with them; points that are read on
+ * demand only are in no block.
  */
 #ifndef MBGATE_BUS_PLAN_H
 #define MBGATE_BUS_PLAN_H
