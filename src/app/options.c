@@ -172,7 +172,9 @@ static enum options_result check_scan(struct options *o, FILE *err)
 {
         const char *wrong = scan_options_wrong(&o->scan);
 
-        o->scan.template_dir = o->template_dir;
+        o->scan.template_dirs[0] = MBGATE_OWN_TEMPLATE_DIR;
+        o->scan.template_dirs[1] = o->template_dir;
+        o->scan.template_dirs[2] = MBGATE_TEMPLATE_DIR;
         if (!wrong && o->scan.port && o->config_file)
                 wrong = "--scan and --dump need no configuration";
         if (!wrong)

@@ -11,6 +11,7 @@
 
 #include "scan.h"
 #include "scan_conf.h"
+#include "scan_device.h"
 #include "scan_dump.h"
 
 #define EXIT_STOPPED 130 /* 128 + SIGINT, as shells do */
@@ -48,6 +49,9 @@ struct scan {
         size_t n_silent;
         uint64_t asked_us; /* time that steps took */
         uint64_t next_show_us;
+        struct scan_templates templates;
+        uint64_t began_us; /* asking devices what they are, or a dump */
+        size_t n_asked;    /* questions of it that are answered */
 };
 
 bool scan_is_stopped(void)
@@ -89,24 +93,42 @@ PRINTF_LIKE(2, 3) static void say(struct scan *s, const char *fmt, ...)
 }
 
 /* Progress: on a terminal one line that changes, elsewhere a line now and then. */
-static void show(struct scan *s, const struct scan_step *step)
+PRINTF_LIKE(2, 3) static void show(struct scan *s, const char *fmt, ...)
 {
         uint64_t now_us = clock_monotonic_us();
-        uint64_t left_s = scan_plan_left_us(&s->plan, s->asked_us) / USEC_PER_SEC;
-        char text[SCAN_SETTING_BYTES];
+        va_list ap;
 
         if (now_us < s->next_show_us)
                 return;
         s->next_show_us = now_us + (s->is_tty ? SHOW_TTY_US : SHOW_OTHERS_US);
         show_clear(s);
-        (void)fprintf(s->err, "scan: %s, unit %u; %zu of %zu questions, at most %llu:%02llu left, %zu found",
-                      scan_setting_text(&s->plan.settings[step->setting], text), step->unit, s->plan.at,
-                      s->plan.n_steps, (unsigned long long)(left_s / 60), (unsigned long long)(left_s % 60),
-                      s->n_devices);
+        va_start(ap, fmt);
+        (void)vfprintf(s->err, fmt, ap);
+        va_end(ap);
         if (!s->is_tty)
                 (void)fputc('\n', s->err);
         s->is_wide = s->is_tty;
         (void)fflush(s->err);
+}
+
+static void show_step(struct scan *s, const struct scan_step *step)
+{
+        uint64_t left_s = scan_plan_left_us(&s->plan, s->asked_us) / USEC_PER_SEC;
+        char text[SCAN_SETTING_BYTES];
+
+        show(s, "scan: %s, unit %u; %zu of %zu questions, at most %llu:%02llu left, %zu found",
+             scan_setting_text(&s->plan.settings[step->setting], text), step->unit, s->plan.at,
+             s->plan.n_steps, (unsigned long long)(left_s / 60), (unsigned long long)(left_s % 60),
+             s->n_devices);
+}
+
+/* The rest of what is counted, at the pace so far. */
+static uint64_t pace_left_s(const struct scan *s, size_t n)
+{
+        uint64_t gone_us = clock_monotonic_us() - s->began_us;
+
+        return s->n_asked == 0 || s->n_asked >= n ? 0
+                                                  : gone_us * (n - s->n_asked) / s->n_asked / USEC_PER_SEC;
 }
 
 static struct scan_device *device_of(struct scan *s, unsigned setting, uint8_t unit)
@@ -276,7 +298,7 @@ static int search(struct scan *s)
                         continue;
                 if (r < 0)
                         return r;
-                show(s, &copy);
+                show_step(s, &copy);
                 r = take_step(s, &copy);
                 if (r < 0) {
                         say(s, "mbgated: %s is lost: %s\n", s->o->port, strerror(-r));
@@ -287,17 +309,52 @@ static int search(struct scan *s)
         return 0;
 }
 
+/* Of each device: what it says of itself, the templates, and what else it has. */
+static size_t n_learn_questions(const struct scan *s)
+{
+        return s->templates.n + 2;
+}
+
+static void show_learning(struct scan *s, const struct scan_device *d, const char *what)
+{
+        size_t n = s->n_devices * n_learn_questions(s);
+        uint64_t left_s = pace_left_s(s, n);
+
+        if (s->n_asked == 0)
+                return;
+        show(s, "scan: unit %u: %s; %zu of %zu, about %llu:%02llu left", d->unit, what, s->n_asked, n,
+             (unsigned long long)(left_s / 60), (unsigned long long)(left_s % 60));
+}
+
+static int try_templates(struct scan *s, struct scan_device *d)
+{
+        struct scan_evidence best = { 0 };
+
+        for (size_t i = 0; i < s->templates.n && !is_stopped; i++) {
+                int r;
+
+                show_learning(s, d, s->templates.list[i].name);
+                r = scan_device_try_template(&s->line, d, &s->templates.list[i], &best);
+                s->n_asked++;
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 static int learn(struct scan *s, struct scan_device *d)
 {
-        const char *folder = s->o->template_dir ? s->o->template_dir : MBGATE_TEMPLATE_DIR;
         int r = 0;
 
         if (d->setting != s->setting)
                 r = open_setting(s, d->setting);
+        show_learning(s, d, "what it says of itself");
         if (r == 0)
                 r = scan_device_identify(&s->line, d);
+        s->n_asked++;
         if (r == 0 && !is_stopped)
-                r = scan_device_find_template(&s->line, d, folder);
+                r = try_templates(s, d);
+        show_learning(s, d, "what else it has");
         if (r == 0 && !is_stopped && !*d->template)
                 r = scan_device_survey(&s->line, d);
         return r;
@@ -306,10 +363,12 @@ static int learn(struct scan *s, struct scan_device *d)
 /* A port that is lost now does not take away what has been found. */
 static void learn_all(struct scan *s)
 {
+        s->began_us = clock_monotonic_us();
         for (size_t i = 0; i < s->n_devices && !is_stopped; i++) {
                 struct scan_device *d = &s->devices[i];
                 int r;
 
+                s->n_asked = i * n_learn_questions(s);
                 if (!d->answers)
                         continue;
                 say(s, "scan: asking unit %u what it is, %zu of %zu\n", d->unit, i + 1, s->n_devices);
@@ -427,6 +486,17 @@ static void set_dump_setting(struct scan *s)
         }
 }
 
+static void show_dump(struct scan *s, unsigned n, unsigned count)
+{
+        uint64_t left_s;
+
+        s->n_asked = n;
+        left_s = pace_left_s(s, count);
+        if (n > 0)
+                show(s, "dump: %u of %u read, about %llu:%02llu left", n, count,
+                     (unsigned long long)(left_s / 60), (unsigned long long)(left_s % 60));
+}
+
 static int dump(struct scan *s)
 {
         bool is_bit = s->o->area == CONF_COIL || s->o->area == CONF_DISCRETE;
@@ -434,6 +504,7 @@ static int dump(struct scan *s)
         struct scan_cell cells[PDU_READ_BITS_MAX];
         int r;
 
+        s->began_us = clock_monotonic_us();
         set_dump_setting(s);
         r = open_setting(s, 0);
         if (r != 0)
@@ -441,6 +512,7 @@ static int dump(struct scan *s)
         while (n < count && !is_stopped) {
                 unsigned piece = MBGATE_MIN(count - n, is_bit ? (unsigned)DUMP_BITS : DUMP_COUNT);
 
+                show_dump(s, n, count);
                 r = dump_piece(s, (uint16_t)(s->o->address + n), (uint16_t)piece, cells + n);
                 if (r < 0) {
                         say(s, "mbgated: %s is lost: %s\n", s->o->port, strerror(-r));
@@ -452,6 +524,7 @@ static int dump(struct scan *s)
                 }
                 n += piece;
         }
+        show_clear(s);
         scan_dump_print(s->o->area, s->o->address, cells, n, s->out);
         if (fflush(s->out) != 0 || ferror(s->out))
                 return EX_IOERR;
@@ -466,6 +539,8 @@ static int scan_start(struct scan *s)
                 return r == -EINVAL ? EX_USAGE : EX_OSERR;
         s->devices = calloc(SCAN_UNITS_MAX, sizeof(*s->devices));
         r = scan_plan_init(&s->plan, s->o, s->line.bus.kind != CONF_PORT_SERIAL);
+        if (r == 0 && !s->o->is_dump)
+                r = scan_templates_find(&s->templates, s->o->template_dirs, ARRAY_SIZE(s->o->template_dirs));
         if (!s->devices || r < 0)
                 return EX_OSERR;
         catch_signals();
@@ -479,6 +554,7 @@ int scan_run(const struct scan_options *o, FILE *out, FILE *err)
 
         scan_line_done(&s.line);
         scan_plan_done(&s.plan);
+        scan_templates_done(&s.templates);
         free(s.devices);
         return code;
 }

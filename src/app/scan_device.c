@@ -2,15 +2,16 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "mbgate/base/array.h"
 #include "mbgate/bus/plan.h"
 
 #include "scan_device.h"
 
 #define IDENTIFY_US      UINT64_C(500000)
 #define DEVICE_ID_ROUNDS 4
-#define TEMPLATES_MAX    1000
 
 /* Where devices commonly begin: sensors at 0 and 1, meters at 0x100, 0x1000 and 0x2000, others at 40000. */
 static const uint16_t starts[] = { 0, 1, 100, 256, 1000, 4096, 8192, 40000 };
@@ -113,29 +114,80 @@ static bool template_name(const char *file, char ret[SCAN_TEMPLATE_BYTES])
         return true;
 }
 
-int scan_device_find_template(struct scan_line *l, struct scan_device *d, const char *template_dir)
+static bool templates_have(const struct scan_templates *t, const char *name)
 {
-        struct scan_evidence best = { 0 };
-        DIR *dir = opendir(template_dir);
+        for (size_t i = 0; i < t->n; i++) {
+                if (strcmp(t->list[i].name, name) == 0)
+                        return true;
+        }
+        return false;
+}
+
+/* −ENOMEM. A folder that is not there has none. */
+static int templates_add(struct scan_templates *t, const char *folder)
+{
+        DIR *dir = opendir(folder);
         struct dirent *entry;
-        unsigned n = 0;
         int r = 0;
 
-        while (dir && r >= 0 && !scan_is_stopped() && n++ < TEMPLATES_MAX && (entry = readdir(dir))) {
-                struct scan_evidence e;
-                char name[SCAN_TEMPLATE_BYTES];
+        while (dir && r == 0 && t->n < SCAN_TEMPLATES_MAX && (entry = readdir(dir))) {
+                struct scan_template new = { .folder = folder };
+                struct scan_template *list;
 
-                if (!template_name(entry->d_name, name))
+                if (!template_name(entry->d_name, new.name) || templates_have(t, new.name))
                         continue;
-                r = try_template(l, d->unit, name, template_dir, &e);
-                if (r == 0 && scan_evidence_fits(&e) &&
-                    (!*d->template || scan_evidence_is_better(&e, &best))) {
-                        best = e;
-                        memcpy(d->template, name, sizeof(d->template));
+                list = array_reserve(t->list, t->n + 1, &t->size, sizeof(*list));
+                if (!list) {
+                        r = -ENOMEM;
+                        break;
                 }
+                t->list = list;
+                list[t->n++] = new;
         }
         if (dir)
                 (void)closedir(dir);
+        return r;
+}
+
+static int by_name(const void *a, const void *b)
+{
+        const struct scan_template *x = a, *y = b;
+
+        return strcmp(x->name, y->name);
+}
+
+int scan_templates_find(struct scan_templates *t, const char *const *folders, size_t n_folders)
+{
+        *t = (struct scan_templates){ 0 };
+        for (size_t i = 0; i < n_folders; i++) {
+                int r = folders[i] ? templates_add(t, folders[i]) : 0;
+
+                if (r < 0) {
+                        scan_templates_done(t);
+                        return r;
+                }
+        }
+        if (t->n > 0)
+                qsort(t->list, t->n, sizeof(*t->list), by_name);
+        return 0;
+}
+
+void scan_templates_done(struct scan_templates *t)
+{
+        free(t->list);
+        *t = (struct scan_templates){ 0 };
+}
+
+int scan_device_try_template(struct scan_line *l, struct scan_device *d, const struct scan_template *t,
+                             struct scan_evidence *best)
+{
+        struct scan_evidence e;
+        int r = try_template(l, d->unit, t->name, t->folder, &e);
+
+        if (r == 0 && scan_evidence_fits(&e) && (!*d->template || scan_evidence_is_better(&e, best))) {
+                *best = e;
+                memcpy(d->template, t->name, sizeof(d->template));
+        }
         return r < 0 ? r : 0;
 }
 

@@ -7,6 +7,7 @@
 #include "scan_line.h"
 
 #define SCAN_TEMPLATE_BYTES 64
+#define SCAN_TEMPLATES_MAX  1000
 #define SCAN_AREAS          4
 
 /* Readable registers or bits from the first place where some were found. */
@@ -29,9 +30,24 @@ struct scan_device {
 /* Asks a device who it is. −errno: the port is lost. What is not answered stays empty. */
 MUST_CHECK int scan_device_identify(struct scan_line *l, struct scan_device *d);
 
-/* Tries every template of the folders. −errno as above. */
-MUST_CHECK int scan_device_find_template(struct scan_line *l, struct scan_device *d,
-                                         const char *template_dir);
+struct scan_template {
+        char name[SCAN_TEMPLATE_BYTES];
+        const char *folder;
+};
+
+struct scan_templates {
+        struct scan_template *list; /* by name */
+        size_t n, size;
+};
+
+/* All of some folders (NULL: left out); of equal names that of the first. −ENOMEM. */
+MUST_CHECK int scan_templates_find(struct scan_templates *t, const char *const *folders, size_t n_folders);
+void scan_templates_done(struct scan_templates *t);
+
+/* Takes the template for the device if it fits better than the one with the evidence `best` so far. −errno as
+ * above. */
+MUST_CHECK int scan_device_try_template(struct scan_line *l, struct scan_device *d,
+                                        const struct scan_template *t, struct scan_evidence *best);
 
 /* Looks for what can be read, area by area. −errno as above. */
 MUST_CHECK int scan_device_survey(struct scan_line *l, struct scan_device *d);

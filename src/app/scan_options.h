@@ -33,7 +33,7 @@ struct scan_options {
         enum conf_direction direction;
         enum conf_area area; /* --dump */
         uint16_t address, count;
-        const char *template_dir; /* NULL: the installed one */
+        const char *template_dirs[3]; /* one's own, those of --template-dir (NULL: none), the installed */
 };
 
 /* "9600,19200": 300 to 4000000, each once. 0 or −EINVAL, with *o untouched; so do all of these. */

@@ -143,6 +143,33 @@ def test_dump(line):
     assert run("--dump", port, "--units", "11", "--formats", "8E1").returncode == 69
 
 
+def on_terminal(*arguments):
+    """What mbgated shows on a terminal."""
+    master, slave = pty.openpty()
+    shown = bytearray()
+    process = subprocess.Popen([harness.find_program("mbgated"), "--template-dir", TEMPLATES, *arguments],
+                               stdout=subprocess.DEVNULL, stderr=slave)
+    os.close(slave)
+    try:
+        while True:
+            shown += os.read(master, 4096)
+    except OSError:  # it has closed the terminal
+        pass
+    os.close(master)
+    assert process.wait(harness.LIMIT) == 0, shown
+    return shown.decode()
+
+
+def test_what_is_left_is_shown_in_each_phase(line):
+    _, port = line('baud = 9600; format = "8N1";')
+    common = (port, "--speeds", "9600", "--formats", "8N1", "--units")
+    shown = on_terminal("--scan", *common, "2,77")
+    assert re.search(r"questions, at most \d+:\d\d left", shown), shown
+    assert re.search(r"unit \d+: [a-z0-9-]+; \d+ of 26, about \d+:\d\d left", shown), shown
+    shown = on_terminal("--dump", *common, "2", "--registers", "holding:0-99")
+    assert re.search(r"dump: \d+ of 100 read, about \d+:\d\d left", shown), shown
+
+
 def test_a_port_that_is_not_there(folder):
     r = run("--scan", folder / "nothing")
     assert r.returncode == 66

@@ -169,10 +169,13 @@ static void test_scan(void **state)
         (void)state;
         assert_int_equal(parse("--scan /dev/ttyS1 --units 1-3 --template-dir t", &o), OPTIONS_RUN);
         assert_string_equal(o.scan.port, "/dev/ttyS1");
-        assert_string_equal(o.scan.template_dir, "t");
+        assert_string_equal(o.scan.template_dirs[0], MBGATE_OWN_TEMPLATE_DIR);
+        assert_string_equal(o.scan.template_dirs[1], "t");
         assert_int_equal(o.scan.n_units, 3);
         assert_int_equal(parse("--dump tcp://h --units 3 --registers input:1-2", &o), OPTIONS_RUN);
         assert_true(o.scan.is_dump);
+        assert_null(o.scan.template_dirs[1]);
+        assert_string_equal(o.scan.template_dirs[2], MBGATE_TEMPLATE_DIR);
         assert_int_equal(parse("", &o), OPTIONS_RUN);
         assert_null(o.scan.port);
         assert_int_equal(parse("--scan", &o), OPTIONS_WRONG);

@@ -15,6 +15,7 @@
 #include "mbgate/config/load.h"
 
 #include "scan_conf.h"
+#include "scan_device.h"
 #include "scan_dump.h"
 #include "scan_plan.h"
 
@@ -363,6 +364,129 @@ static void squeeze(char *s)
         *to = '\0';
 }
 
+/* A meter's input registers; what it does not have is 0, as of real ones. */
+struct meter {
+        bool is_sdm630;
+        unsigned n_phases;
+};
+
+static float meter_value(const struct meter *m, uint32_t address)
+{
+        static const float sdm120[] = {
+                [0] = 230.5F, [3] = 1.2F, [6] = 270, [9] = 276, [12] = 40, [15] = 0.97F
+        };
+        static const float phases[] = { 230.5F, 1.2F, 270, 276, 40, 0.97F };
+
+        if (address == 0x46)
+                return 50.02F;
+        if ((address >= 0x48 && address <= 0x4E) || address == 0x156 || address == 0x158)
+                return 1234.5F;
+        if (address == 0x54 || address == 0x56 || address == 0x58 || address == 0x5A || address == 0x102 ||
+            address == 0x108)
+                return 271;
+        if (!m->is_sdm630)
+                return address < 2 * ARRAY_SIZE(sdm120) ? sdm120[address / 2] : 0;
+        if (address < 36)
+                return address / 2 % 3 < m->n_phases ? phases[address / 6] : 0;
+        if (address == 0x34 || address == 0x38 || address == 0x3C)
+                return 270 * (float)m->n_phases;
+        if (address == 0x3E)
+                return 0.97F;
+        if (address >= 0xC8 && address <= 0xCC)
+                return m->n_phases == 3 ? 399 : address == 0xCA ? 0 : 230.5F;
+        if (address == 0xE0)
+                return m->n_phases == 3 ? 0 : 1.2F;
+        if (address >= 0xEA && address <= 0xEE)
+                return (address - 0xEA) / 2 < m->n_phases ? 2.1F : 0;
+        if (address >= 0x15A && address <= 0x16A)
+                return (address - 0x15A) / 2 % 3 < m->n_phases ? 411.5F : 0;
+        return 0;
+}
+
+static struct scan_evidence evidence_of(const char *template, const struct meter *m)
+{
+        struct scan_evidence e = { 0 };
+        struct conf *conf;
+        char file[256];
+
+        (void)snprintf(
+                file, sizeof(file),
+                "buses = ( { name = \"b\"; port = \"/dev/null\"; devices = ( { name = \"d\"; unit_id = "
+                "1; template = \"%s\"; } ); } );\n",
+                template);
+        assert_int_equal(scan_conf_from_text(file, MBGATE_SOURCE_DIR "/etc/templates", stderr, &conf), 0);
+        for (size_t i = 0; i < conf->buses[0].devices[0].n_points; i++) {
+                const struct conf_point *p = &conf->buses[0].devices[0].points[i];
+                float f = meter_value(m, p->address);
+                uint16_t regs[2];
+                uint32_t bits;
+
+                memcpy(&bits, &f, sizeof(bits));
+                regs[0] = (uint16_t)(bits >> 16);
+                regs[1] = (uint16_t)bits;
+                scan_evidence_add(&e, p, regs);
+        }
+        (void)conf_unref(conf);
+        return e;
+}
+
+/* Both give their readings at the same addresses, as far as both have them. */
+static void test_one_phase_and_three(void **state)
+{
+        static const struct meter meters[] = { { false, 1 }, { true, 1 }, { true, 3 } };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(meters); i++) {
+                const struct meter *m = &meters[i];
+                struct scan_evidence right =
+                        evidence_of(m->is_sdm630 ? "eastron-sdm630" : "eastron-sdm120", m);
+                struct scan_evidence wrong =
+                        evidence_of(m->is_sdm630 ? "eastron-sdm120" : "eastron-sdm630", m);
+
+                assert_true(scan_evidence_fits(&right));
+                assert_true(scan_evidence_is_better(&right, &wrong));
+        }
+}
+
+static void touch(const char *folder, const char *name)
+{
+        char path[256];
+        FILE *f;
+
+        (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
+        f = fopen(path, "we");
+        assert_non_null(f);
+        (void)fclose(f);
+}
+
+/* One's own go before those that are installed. */
+static void test_templates_of_both_folders(void **state)
+{
+        char own[] = "/tmp/mbgate-own-XXXXXX", installed[] = "/tmp/mbgate-installed-XXXXXX";
+        const char *folders[] = { own, installed, "/nonexistent", NULL };
+        struct scan_templates t;
+        char command[128];
+
+        (void)state;
+        assert_non_null(mkdtemp(own));
+        assert_non_null(mkdtemp(installed));
+        touch(own, "mine.conf");
+        touch(own, "both.conf");
+        touch(own, "note.txt");
+        touch(installed, "both.conf");
+        touch(installed, "theirs.conf");
+        assert_int_equal(scan_templates_find(&t, folders, ARRAY_SIZE(folders)), 0);
+        assert_int_equal(t.n, 3);
+        assert_string_equal(t.list[0].name, "both");
+        assert_ptr_equal(t.list[0].folder, own);
+        assert_string_equal(t.list[1].name, "mine");
+        assert_ptr_equal(t.list[1].folder, own);
+        assert_string_equal(t.list[2].name, "theirs");
+        scan_templates_done(&t);
+        (void)snprintf(command, sizeof(command), "rm -r %s %s", own, installed);
+        assert_int_equal(system(command), 0); // NOLINT(cert-env33-c): our own fixed command
+}
+
 static void test_every_interpretation(void **state)
 {
         static const struct scan_cell cells[] = { { .value = 0x4366 }, { .value = 0x8000 },
@@ -509,6 +633,8 @@ int main(void)
                 cmocka_unit_test(test_device_identification),
                 cmocka_unit_test(test_server_id),
                 cmocka_unit_test(test_a_template_fits_or_not),
+                cmocka_unit_test(test_one_phase_and_three),
+                cmocka_unit_test(test_templates_of_both_folders),
                 cmocka_unit_test(test_every_interpretation),
                 cmocka_unit_test(test_bits_and_sizes),
                 cmocka_unit_test(test_the_configuration_loads),
