@@ -166,6 +166,32 @@ static bool shared_goes(struct schedule *s, size_t poll, uint64_t now_us)
         return c->is_ready && (c->is_free || c->saved_us > 0);
 }
 
+/*
+ * Commands have to do with what is left of their half. Each pays for others at most as much as it takes
+ * itself, and only once it has had its turn, so that a lone one still starts at once.
+ */
+static void others_charge(struct schedule *s, uint64_t busy_us)
+{
+        if (s->poll_waits)
+                s->others_ahead_us += (int64_t)busy_us;
+}
+
+static void command_charge(struct schedule *s, uint64_t busy_us)
+{
+        int64_t others_us = MBGATE_MIN(s->others_ahead_us, (int64_t)busy_us);
+
+        s->command_ahead_us += (int64_t)busy_us + others_us;
+        s->others_ahead_us -= others_us;
+}
+
+static void poll_charge(struct schedule *s, uint64_t busy_us)
+{
+        int64_t left_us = s->command_ahead_us - (int64_t)busy_us;
+
+        s->command_ahead_us = MBGATE_MAX(left_us, 0);
+        s->others_ahead_us = MBGATE_MAX(s->others_ahead_us + MBGATE_MIN(left_us, 0), 0);
+}
+
 static void shared_charge(struct schedule_shared *c, uint64_t busy_us)
 {
         if (!c->is_free)
@@ -178,6 +204,7 @@ struct schedule_choice schedule_next(struct schedule *s, uint64_t now_us, bool c
         size_t poll = pick_poll(s, now_us, &wake_us);
         size_t probe = pick_probe(s, now_us, &wake_us);
 
+        s->poll_waits = poll < s->n_jobs;
         probe_save(s, now_us);
         if (commands_ready && (poll == s->n_jobs || s->command_ahead_us < (int64_t)SCHEDULE_COMMAND_AHEAD_US))
                 return (struct schedule_choice){ .kind = SCHEDULE_COMMAND };
@@ -189,19 +216,23 @@ struct schedule_choice schedule_next(struct schedule *s, uint64_t now_us, bool c
                 return (struct schedule_choice){ .kind = SCHEDULE_POLL, .index = poll };
         if (probe < s->n_devices)
                 wake_us = MBGATE_MIN(wake_us, probe_wake_us(s, now_us));
-        s->command_ahead_us = 0; /* nobody has to wait */
+        s->command_ahead_us = s->others_ahead_us = 0; /* nobody has to wait */
         return (struct schedule_choice){ .kind = SCHEDULE_IDLE, .wake_us = wake_us };
 }
 
 void schedule_charge(struct schedule *s, enum schedule_kind kind, uint64_t busy_us)
 {
         switch (kind) {
-        case SCHEDULE_COMMAND: s->command_ahead_us += (int64_t)busy_us; break;
-        case SCHEDULE_POLL:
-                s->command_ahead_us = MBGATE_MAX(s->command_ahead_us - (int64_t)busy_us, 0);
+        case SCHEDULE_COMMAND: command_charge(s, busy_us); break;
+        case SCHEDULE_POLL: poll_charge(s, busy_us); break;
+        case SCHEDULE_PROBE:
+                s->probe_saved_us -= (int64_t)busy_us;
+                others_charge(s, busy_us);
                 break;
-        case SCHEDULE_PROBE: s->probe_saved_us -= (int64_t)busy_us; break;
-        case SCHEDULE_SHARED: shared_charge(&s->shared, busy_us); break;
+        case SCHEDULE_SHARED:
+                shared_charge(&s->shared, busy_us);
+                others_charge(s, busy_us);
+                break;
         case SCHEDULE_IDLE: break;
         }
 }

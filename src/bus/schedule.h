@@ -7,7 +7,8 @@
  *
  *   released (due) ──► served ──► next due = due + k × interval, the smallest k in the future (k − 1 missed)
  *
- * Order at a transaction boundary: a command, unless commands have taken more than their half of the line;
+ * Order at a transaction boundary: a command, unless commands have taken more than what polls leave of the
+ * line: half of it, less what probes and other masters take while polls are due;
  * a probe of a dead device, as long as all probes together stay within 5 %; a request of another master, when
  * no poll is due, or within the share of the line that those have; the poll with the earliest deadline.
  */
@@ -81,6 +82,8 @@ struct schedule {
         struct schedule_device *devices; /* owned */
         size_t n_devices;
         int64_t command_ahead_us; /* line time of commands − that of polls; ≥ 0 */
+        int64_t others_ahead_us;  /* what probes and other masters took from polls; commands pay for it */
+        bool poll_waits;          /* at the last choice */
         int64_t probe_saved_us;   /* what probes may still spend; < 0: overspent */
         uint64_t saved_at_us;
         struct schedule_shared shared;

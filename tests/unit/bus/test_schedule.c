@@ -30,6 +30,8 @@ struct line {
         uint64_t n_served[JOBS_MAX];
         uint64_t now_us, cost_us, timeout_us, command_cost_us;
         uint64_t probe_us, poll_us, command_us, worst_return_us;
+        uint64_t shared_us;
+        bool is_shared; /* another master always wants the line */
         unsigned n_dead;
 };
 
@@ -120,8 +122,10 @@ static void line_probe(struct line *l, uint32_t device)
 /* One step of the line; never beyond until_us when idle. */
 static void line_step(struct line *l, uint64_t until_us, bool commands)
 {
-        struct schedule_choice c = schedule_next(&l->schedule, l->now_us, commands);
+        struct schedule_choice c;
 
+        l->schedule.shared.is_ready = l->is_shared;
+        c = schedule_next(&l->schedule, l->now_us, commands);
         l->n_dead = 0;
         for (size_t i = 0; i < l->schedule.n_devices; i++)
                 l->n_dead += l->schedule.devices[i].is_probing;
@@ -137,7 +141,13 @@ static void line_step(struct line *l, uint64_t until_us, bool commands)
                 break;
         case SCHEDULE_POLL: line_poll(l, c.index); break;
         case SCHEDULE_PROBE: line_probe(l, (uint32_t)c.index); break;
-        case SCHEDULE_SHARED: fail_msg("nobody else has asked"); break;
+        case SCHEDULE_SHARED:
+                if (!l->is_shared)
+                        fail_msg("nobody else has asked");
+                l->now_us += l->cost_us;
+                l->shared_us += l->cost_us;
+                schedule_charge(&l->schedule, SCHEDULE_SHARED, l->cost_us);
+                break;
         }
 }
 
@@ -292,6 +302,48 @@ static void test_command_flood(void **state)
         line_run(&l, 600 * S, true);
         assert_true(l.poll_us * 100 >= (l.poll_us + l.command_us) * 49);
         assert_true(l.command_us * 100 >= (l.poll_us + l.command_us) * 40);
+        schedule_done(&l.schedule);
+}
+
+/* Commands, another master and dead devices, all at once: half of the line is still the polls'. */
+static void test_flood_from_all_sides(void **state)
+{
+        (void)state;
+        for (unsigned mix = 0; mix < 4; mix++) {
+                struct line l;
+
+                line_init(&l, 8, 4, 100 * MS);
+                line_run(&l, 10 * S, false);
+                l.is_shared = mix & 1;
+                l.is_dead[3] = l.is_dead[7] = mix & 2;
+                line_run(&l, 60 * S, true);
+                l.poll_us = l.command_us = l.shared_us = l.probe_us = 0;
+                line_run(&l, 600 * S, true);
+                assert_true(l.poll_us * 100 >= 600 * S * 49);
+                assert_true(l.command_us * 100 >= 600 * S * 20);
+                assert_true(l.shared_us > 0 || !l.is_shared);
+                assert_true(l.probe_us > 0 || !l.is_dead[3]);
+                schedule_done(&l.schedule);
+        }
+}
+
+/* However much the others had: the first command does not pay for it. */
+static void test_lone_command_beside_others(void **state)
+{
+        struct line l;
+
+        (void)state;
+        line_init(&l, 8, 4, 100 * MS);
+        l.is_shared = true;
+        l.is_dead[3] = l.is_dead[7] = true;
+        line_run(&l, 60 * S, false);
+        for (unsigned i = 0; i < 1000; i++) {
+                uint64_t before_us = l.command_us;
+
+                line_run(&l, 400 * MS, false);
+                line_step(&l, UINT64_MAX, true);
+                assert_true(l.command_us > before_us);
+        }
         schedule_done(&l.schedule);
 }
 
@@ -545,14 +597,24 @@ static void test_probes_in_full(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_keeps_intervals),    cmocka_unit_test(test_starts_at_once_then_spread),
-                cmocka_unit_test(test_overload_is_fair),   cmocka_unit_test(test_slight_overload_is_fair),
-                cmocka_unit_test(test_all_intervals),      cmocka_unit_test(test_once),
-                cmocka_unit_test(test_command_flood),      cmocka_unit_test(test_lone_command_goes_first),
-                cmocka_unit_test(test_dead_devices),       cmocka_unit_test(test_dead_devices_on_a_full_line),
-                cmocka_unit_test(test_all_dead_then_back), cmocka_unit_test(test_day),
-                cmocka_unit_test(test_held_device),        cmocka_unit_test(test_hysteresis),
-                cmocka_unit_test(test_learned_timeout),    cmocka_unit_test(test_late_reply_to_a_probe),
+                cmocka_unit_test(test_keeps_intervals),
+                cmocka_unit_test(test_starts_at_once_then_spread),
+                cmocka_unit_test(test_overload_is_fair),
+                cmocka_unit_test(test_slight_overload_is_fair),
+                cmocka_unit_test(test_all_intervals),
+                cmocka_unit_test(test_once),
+                cmocka_unit_test(test_command_flood),
+                cmocka_unit_test(test_lone_command_goes_first),
+                cmocka_unit_test(test_flood_from_all_sides),
+                cmocka_unit_test(test_lone_command_beside_others),
+                cmocka_unit_test(test_dead_devices),
+                cmocka_unit_test(test_dead_devices_on_a_full_line),
+                cmocka_unit_test(test_all_dead_then_back),
+                cmocka_unit_test(test_day),
+                cmocka_unit_test(test_held_device),
+                cmocka_unit_test(test_hysteresis),
+                cmocka_unit_test(test_learned_timeout),
+                cmocka_unit_test(test_late_reply_to_a_probe),
                 cmocka_unit_test(test_probes_in_full),
         };
 
