@@ -59,19 +59,25 @@ struct mailbox *mailbox_free(struct mailbox *box)
         return NULL;
 }
 
-/* Puts `mail` where the oldest message of its key stands and returns that one, or NULL if there is none. */
-static struct mail *mailbox_replace(struct mailbox *box, struct mail *mail)
+static bool has_same_key(const struct mail *old, const struct mail *new)
+{
+        return old->key == new->key;
+}
+
+/* Puts `mail` where the oldest message that is the same stands and returns that one, or NULL: there is none.
+ */
+static struct mail *mailbox_replace(struct mailbox *box, struct mail *mail,
+                                    bool (*is_same)(const struct mail *old, const struct mail *new))
 {
         for (struct mail **at = &box->head; *at; at = &(*at)->next) {
                 struct mail *old = *at;
 
-                if (old->key != mail->key)
+                if (!is_same(old, mail))
                         continue;
                 mail->next = old->next;
                 *at = mail;
                 if (!mail->next)
                         box->tail = &mail->next;
-                box->n_replaced++;
                 return old;
         }
         return NULL;
@@ -100,13 +106,34 @@ int mailbox_post(struct mailbox *box, struct mail *mail)
         } else if (box->n_mails < box->capacity) {
                 mailbox_append(box, mail);
         } else {
-                old = mail->key != 0 ? mailbox_replace(box, mail) : NULL;
+                old = mail->key != 0 ? mailbox_replace(box, mail, has_same_key) : NULL;
+                box->n_replaced += old != NULL;
                 if (!old)
                         r = -ENOBUFS;
         }
         (void)pthread_mutex_unlock(&box->mutex);
 
         mail_free(old);
+        return r;
+}
+
+int mailbox_post_newest(struct mailbox *box, struct mail *mail,
+                        bool (*is_same)(const struct mail *old, const struct mail *new),
+                        struct mail **ret_old)
+{
+        struct mail *old = NULL;
+        int r = 0;
+
+        (void)pthread_mutex_lock(&box->mutex);
+        if (box->closed) {
+                r = -ESHUTDOWN;
+        } else {
+                old = mailbox_replace(box, mail, is_same);
+                if (!old)
+                        mailbox_append(box, mail);
+        }
+        (void)pthread_mutex_unlock(&box->mutex);
+        *ret_old = old;
         return r;
 }
 

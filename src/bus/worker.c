@@ -117,7 +117,7 @@ static void take_mail(struct worker *w)
         struct mail *mail;
 
         /* With results still to be delivered, further commands wait. */
-        while (w->n_commands < BUS_COMMANDS_MAX && !w->backlog && (mail = mailbox_take(w->box))) {
+        while (!w->backlog && (mail = mailbox_take(w->box))) {
                 switch ((enum bus_mail_kind)mail->kind) {
                 case BUS_MAIL_COMMAND:
                         worker_command_add(w, CONTAINER_OF(mail, struct bus_command, mail));
@@ -141,10 +141,9 @@ static void take_mail(struct worker *w)
 /* Sleeps until something happens or `wake_us`. */
 static void rest(struct worker *w, uint64_t now_us, uint64_t wake_us)
 {
-        bool takes_mail = w->n_commands < BUS_COMMANDS_MAX && !w->backlog;
         struct pollfd fds[] = {
                 { .fd = w->stop_fd, .events = POLLIN },
-                { .fd = takes_mail ? mailbox_fd(w->box) : -1, .events = POLLIN },
+                { .fd = w->backlog ? -1 : mailbox_fd(w->box), .events = POLLIN },
                 { .fd = w->is_open ? port_fd(w->port) : w->path_watch.fd, .events = POLLIN },
         };
         struct timespec left;

@@ -120,6 +120,20 @@ static bool command_replace(struct worker *w, struct bus_command *mail)
         return false;
 }
 
+/* Whether another may wait for its point: what waits for one must not keep out the others. */
+static bool has_room(const struct worker *w, uint32_t point)
+{
+        const struct conf_device *device = w->conf->points[point]->device;
+        size_t n_point = 0, n_device = 0;
+
+        for (size_t i = 0; i < w->n_commands; i++) {
+                n_point += w->commands[i]->mail->point == point;
+                n_device += device_of(w, w->commands[i]) == device->id;
+        }
+        return n_point < BUS_POINT_COMMANDS_MAX && n_device < BUS_DEVICE_COMMANDS_MAX &&
+               w->n_commands < BUS_COMMANDS_MAX;
+}
+
 static struct command *command_append(struct worker *w, struct bus_command *mail)
 {
         struct command *command = calloc(1, sizeof(*command));
@@ -156,7 +170,11 @@ void worker_command_add(struct worker *w, struct bus_command *c)
                 command_refuse(w, c, BUS_RESULT_PORT);
         else if (w->devices[point_of(w, c)->device->id].health.status == DEVICE_OFFLINE)
                 command_refuse(w, c, BUS_RESULT_OFFLINE);
-        else if (!(c->op == BUS_OP_WRITE && command_replace(w, c)) && !command_append(w, c))
+        else if (c->op == BUS_OP_WRITE && command_replace(w, c))
+                return;
+        else if (!has_room(w, c->point))
+                command_refuse(w, c, BUS_RESULT_CROWDED);
+        else if (!command_append(w, c))
                 command_refuse(w, c, BUS_RESULT_EXPIRED);
 }
 
@@ -164,7 +182,7 @@ void worker_command_repeat(struct worker *w, struct bus_command *c)
 {
         struct command *command = NULL;
 
-        if (w->n_commands < BUS_COMMANDS_MAX)
+        if (has_room(w, c->point))
                 command = command_append(w, c);
         if (command)
                 command->is_repeat = true;

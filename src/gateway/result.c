@@ -103,11 +103,33 @@ static int pending_new(struct gateway *g, const struct gw_request *q, enum gw_ta
         return 0;
 }
 
+/* −errno as of mailbox_post(). *ret_old: what the command made pointless before the worker saw it, or NULL.
+ */
+static int command_post(struct mailbox *box, const struct conf_point *p, struct bus_command *command,
+                        struct mail **ret_old)
+{
+        *ret_old = NULL;
+        if (!box)
+                return -ESHUTDOWN;
+        if (command->op == BUS_OP_WRITE && p->writes == CONF_WRITES_NEWEST)
+                return mailbox_post_newest(box, &command->mail, bus_command_is_newer, ret_old);
+        return mailbox_post(box, &command->mail);
+}
+
+static void answer_replaced(struct gateway *g, struct mail *old)
+{
+        const struct bus_command *c = CONTAINER_OF(old, struct bus_command, mail);
+
+        gw_on_result(g, &(struct bus_result){ .id = c->id, .outcome = BUS_RESULT_REPLACED });
+        mail_free(old);
+}
+
 int gw_pending_post(struct gateway *g, struct gw_request *q, enum gw_target_kind kind,
                     struct bus_command *command)
 {
         const struct conf_point *p = q->point->conf;
         struct mailbox *box = g->buses[p->device->bus->id].commands;
+        struct mail *old = NULL;
         struct gw_pending *w;
         int r;
 
@@ -120,7 +142,7 @@ int gw_pending_post(struct gateway *g, struct gw_request *q, enum gw_target_kind
         r = pending_new(g, q, kind, command, &w);
         if (r < 0)
                 return r;
-        r = box ? mailbox_post(box, &command->mail) : -ESHUTDOWN;
+        r = command_post(box, p, command, &old);
         if (r < 0) {
                 pending_remove(g, w);
                 return r;
@@ -134,6 +156,8 @@ int gw_pending_post(struct gateway *g, struct gw_request *q, enum gw_target_kind
         gw_wake_at(g, g->pending_due_us);
         if (kind == GW_TARGET_SET)
                 q->point->n_writes++;
+        if (old)
+                answer_replaced(g, old);
         return 0;
 }
 

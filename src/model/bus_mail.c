@@ -48,6 +48,18 @@ int bus_command_new(struct bus_command **ret)
         return 0;
 }
 
+bool bus_command_is_newer(const struct mail *old, const struct mail *new)
+{
+        const struct bus_command *a, *b;
+
+        if (old->kind != BUS_MAIL_COMMAND || new->kind != BUS_MAIL_COMMAND)
+                return false;
+        a = CONTAINER_OF((uintptr_t)old, struct bus_command, mail);
+        b = CONTAINER_OF((uintptr_t) new, struct bus_command, mail);
+        return a->op == BUS_OP_WRITE && b->op == BUS_OP_WRITE && a->generation == b->generation &&
+               a->point == b->point;
+}
+
 int bus_result_new(const struct bus_command *command, enum bus_outcome outcome, struct bus_result **ret)
 {
         struct bus_result *result = bus_mail_new(sizeof(*result), BUS_MAIL_RESULT, 0);
@@ -197,6 +209,8 @@ const char *bus_outcome_text(enum bus_outcome outcome)
         case BUS_RESULT_STOPPED: return "the bus is being stopped or reconfigured";
         case BUS_RESULT_REPLACED: return "a newer command for this point came first: not sent";
         case BUS_RESULT_IMPOSSIBLE: return "no request can write that: not sent";
+        case BUS_RESULT_CROWDED:
+                return "too many commands wait for this point or its device: try again later";
         }
         return "?";
 }

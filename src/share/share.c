@@ -449,7 +449,8 @@ static unsigned exception_of(const struct bus_raw_result *result)
         case BUS_RESULT_EXCEPTION: return result->exception;
         case BUS_RESULT_TIMEOUT:
         case BUS_RESULT_OFFLINE: return PDU_EXC_GATEWAY_TARGET;
-        case BUS_RESULT_EXPIRED: return PDU_EXC_BUSY;
+        case BUS_RESULT_EXPIRED:
+        case BUS_RESULT_CROWDED: return PDU_EXC_BUSY;
         case BUS_RESULT_OK:
         case BUS_RESULT_PORT:
         case BUS_RESULT_STOPPED:

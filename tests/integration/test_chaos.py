@@ -39,7 +39,8 @@ FAULTS = ("late:10ms..200ms@p=0.006", "lost-reply@p=0.003", "no-reply@p=0.003", 
 
 # What a result says of a command that never was on the line.
 NOT_SENT = ("the port is not there", "the device does not answer", "the bus was too busy: not sent in time",
-            "a newer command for this point came first: not sent", "too many commands wait for this bus: try again later")
+            "a newer command for this point came first: not sent", "too many commands wait for this bus: try again later",
+            "too many commands wait for this point or its device: try again later")
 
 
 def name_of(number, unit):

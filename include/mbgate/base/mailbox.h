@@ -12,6 +12,7 @@
 #ifndef MBGATE_BASE_MAILBOX_H
 #define MBGATE_BASE_MAILBOX_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,6 +42,15 @@ DEFINE_CLEANUP(struct mailbox *, mailbox_free)
  * one's place.
  */
 MUST_CHECK int mailbox_post(struct mailbox *box, struct mail *mail);
+
+/*
+ * The same, full or not, for what only counts as the newest of its kind: takes the place of the message that
+ * `is_same` finds, wherever that waits, and hands it back. With nothing to replace a full box takes one more.
+ * 0; −ESHUTDOWN. *ret_old: NULL, or the caller's to free and to answer.
+ */
+MUST_CHECK int mailbox_post_newest(struct mailbox *box, struct mail *mail,
+                                   bool (*is_same)(const struct mail *old, const struct mail *new),
+                                   struct mail **ret_old);
 
 /* The oldest message, or NULL when there is none. Never blocks. */
 struct mail *mailbox_take(struct mailbox *box);

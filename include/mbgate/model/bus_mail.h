@@ -46,8 +46,13 @@ enum bus_mail_kind {
 #define BUS_KEY_PORT    UINT32_C(0x80000000)
 #define BUS_KEY_STATS   UINT32_C(0x80000001)
 
-/* Commands that may wait for one bus; the next is refused with a result that says so. */
-#define BUS_COMMANDS_MAX 64
+/*
+ * Commands that may wait for one bus, for one device and for one point; the next is refused with a result
+ * that says so. What waits for a pause of its point must not keep out others.
+ */
+#define BUS_COMMANDS_MAX        256
+#define BUS_DEVICE_COMMANDS_MAX 64
+#define BUS_POINT_COMMANDS_MAX  32
 
 /* The same for raw requests of both kinds. */
 #define BUS_RAWS_MAX 64
@@ -108,6 +113,7 @@ enum bus_outcome {
         BUS_RESULT_STOPPED,    /* the worker stops or was reconfigured; nothing was sent */
         BUS_RESULT_REPLACED,   /* a newer command for the point came before; nothing was sent */
         BUS_RESULT_IMPOSSIBLE, /* no request can carry it; nothing was sent */
+        BUS_RESULT_CROWDED,    /* too many wait for its point or device; nothing was sent */
 };
 
 /* "no reply", "the port is not there" … for results and log lines. */
@@ -224,6 +230,9 @@ struct bus_stats_mail {
         uint32_t bus;
         struct bus_stats stats;
 };
+
+/* Whether both are writes to one point, of which only the newer counts where that is configured so. */
+bool bus_command_is_newer(const struct mail *old, const struct mail *new);
 
 /* New messages, zeroed, with kind, key and free() set. −ENOMEM. Who gets one owns it until it is posted. */
 MUST_CHECK int bus_command_new(struct bus_command **ret);

@@ -134,6 +134,43 @@ static void test_replacing_the_last_keeps_the_tail(void **state)
         mail_free(&l->mail);
 }
 
+static bool has_writer_of(const struct mail *old, const struct mail *new)
+{
+        return CONTAINER_OF((uintptr_t)old, struct letter, mail)->writer ==
+               CONTAINER_OF((uintptr_t) new, struct letter, mail)->writer;
+}
+
+/* Full or not, one of each is left, the newest, where the first one stood; what gave way comes back. */
+static void test_the_newest_takes_the_place_of_the_older(void **state)
+{
+        CLEANUP(mailbox_freep)
+        struct mailbox *box = NULL;
+        struct mail *late, *old;
+
+        (void)state;
+        assert_int_equal(mailbox_new(2, &box), 0);
+        for (unsigned i = 0; i < 9; i++) { /* from three writers in turn: one more than there is room for */
+                assert_int_equal(mailbox_post_newest(box, letter_new(0, i % 3, i), has_writer_of, &old), 0);
+                assert_true((old != NULL) == (i >= 3));
+                assert_true(!old || CONTAINER_OF(old, struct letter, mail)->number == i - 3);
+                mail_free(old);
+        }
+        for (unsigned i = 0; i < 3; i++) {
+                struct letter *l = take(box);
+
+                assert_int_equal(l->number, 6 + i);
+                mail_free(&l->mail);
+        }
+        assert_null(take(box));
+        assert_false(is_readable(box));
+        mailbox_close(box);
+        late = letter_new(0, 0, 0);
+        assert_int_equal(mailbox_post_newest(box, late, has_writer_of, &old), -ESHUTDOWN);
+        assert_null(old);
+        mail_free(late);
+        assert_int_equal(atomic_load(&n_alive), 0);
+}
+
 static void test_closed_box_refuses_but_can_be_emptied(void **state)
 {
         CLEANUP(mailbox_freep)
@@ -207,6 +244,7 @@ int main(void)
                 cmocka_unit_test(test_full_box_refuses_what_has_no_key),
                 cmocka_unit_test(test_full_box_replaces_the_oldest_of_a_key_in_its_place),
                 cmocka_unit_test(test_replacing_the_last_keeps_the_tail),
+                cmocka_unit_test(test_the_newest_takes_the_place_of_the_older),
                 cmocka_unit_test(test_closed_box_refuses_but_can_be_emptied),
                 cmocka_unit_test(test_many_writers_lose_nothing_and_keep_their_order),
         };

@@ -887,6 +887,70 @@ static void test_write_pause(void **state)
         }
 }
 
+/* What waits for the pause of a point keeps out nobody else: no other point, no other device, no reload. */
+static void test_flooded_point(void **state)
+{
+        static struct bus_conf other;
+        unsigned n[BUS_RESULT_CROWDED + 1] = { 0 };
+        uint64_t late_id;
+
+        (void)state;
+        rig_init();
+        rig.c.points[0].write_pause_ms = 60 * 1000;
+        rig_start();
+        wait_device(0, DEVICE_ONLINE);
+        hold_worker();
+        for (uint16_t i = 0; i < 300; i++)
+                post(command(BUS_OP_WRITE, 0, i));
+        fake_port_block(rig.port, false);
+        for (unsigned i = 0; i < 300 - BUS_POINT_COMMANDS_MAX + 1; i++) /* one was written */
+                n[next_result().outcome]++;
+        assert_int_equal(n[BUS_RESULT_CROWDED], 300 - BUS_POINT_COMMANDS_MAX);
+        assert_int_equal(n[BUS_RESULT_OK], 1);
+        post(command(BUS_OP_WRITE, 1, 7)); /* of the same device */
+        assert_outcome(BUS_RESULT_OK);
+        post(command(BUS_OP_WRITE, 4, 8));
+        assert_outcome(BUS_RESULT_OK);
+        post(command(BUS_OP_READ, 4, 0));
+        assert_outcome(BUS_RESULT_OK);
+        post(command(BUS_OP_WRITE, 0, 9)); /* the place of the one that was written */
+        post(command(BUS_OP_WRITE, 0, 9));
+        assert_outcome(BUS_RESULT_CROWDED);
+        late_id = rig.n_commands;
+        reload_shifted(&other); /* which wants no pause */
+        for (unsigned i = 0; i < BUS_POINT_COMMANDS_MAX; i++) {
+                struct bus_result r = next_result();
+
+                assert_int_equal(r.outcome, BUS_RESULT_OK);
+                assert_true(r.id < late_id);
+        }
+        end_before(&other);
+}
+
+/* All the commands that one device may have, and still there is room for another's. */
+static void test_flooded_device(void **state)
+{
+        unsigned n[BUS_RESULT_CROWDED + 1] = { 0 };
+
+        (void)state;
+        rig_init();
+        for (size_t i = 0; i < 4; i++)
+                rig.c.points[i].write_pause_ms = 60 * 1000;
+        rig_start();
+        wait_device(0, DEVICE_ONLINE);
+        for (uint32_t i = 0; i < 4; i++) {
+                post(command(BUS_OP_WRITE, i, 0));
+                assert_outcome(BUS_RESULT_OK);
+        }
+        for (unsigned i = 0; i < 100; i++)
+                post(command(BUS_OP_WRITE, i % 4, 0));
+        for (unsigned i = 0; i < 100 - BUS_DEVICE_COMMANDS_MAX; i++)
+                n[next_result().outcome]++;
+        assert_int_equal(n[BUS_RESULT_CROWDED], 100 - BUS_DEVICE_COMMANDS_MAX);
+        post(command(BUS_OP_WRITE, 4, 8));
+        assert_outcome(BUS_RESULT_OK);
+}
+
 static void test_what_it_holds_is_not_written(void **state)
 {
         (void)state;
@@ -1223,6 +1287,8 @@ int main(void)
                 cmocka_unit_test_teardown(test_reload_ends_commands_of_what_is_gone, rig_done),
                 cmocka_unit_test_teardown(test_newest_write_wins, rig_done),
                 cmocka_unit_test_teardown(test_write_pause, rig_done),
+                cmocka_unit_test_teardown(test_flooded_point, rig_done),
+                cmocka_unit_test_teardown(test_flooded_device, rig_done),
                 cmocka_unit_test_teardown(test_what_it_holds_is_not_written, rig_done),
                 cmocka_unit_test_teardown(test_write_is_repeated, rig_done),
                 cmocka_unit_test_teardown(test_once_and_on_demand, rig_done),

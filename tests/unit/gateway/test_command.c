@@ -449,6 +449,37 @@ static void what_was_not_written_may_come_again(void **state)
         rig_free(r);
 }
 
+/* However many come at once, the last one is carried out, and who is replaced is told so. */
+static void newest_is_never_refused(void **state)
+{
+        struct rig *r = rig_new_points("{ name = \"led\"; holding = 2; type = \"uint16\"; write = true;"
+                                       " writes = \"newest\"; }, { name = \"all\"; holding = 3;"
+                                       " type = \"uint16\"; write = true; }");
+        struct bus_command *c;
+        char value[8];
+
+        (void)state;
+        for (unsigned i = 0; i < 4; i++) /* the box is full */
+                rig_command(r, "gw/dev/all/set", "5");
+        for (unsigned i = 0; i < 300; i++) {
+                (void)snprintf(value, sizeof(value), "%u", i);
+                rig_command(r, "gw/dev/led/set", value);
+                assert_int_equal(r->links[0]->n_published, i > 0);
+                if (i > 0)
+                        assert_non_null(strstr(r->links[0]->published[0]->payload, "a newer command"));
+                fake_link_clear(r->links[0]);
+        }
+        for (unsigned i = 0; i < 4; i++)
+                rig_answer(r, rig_take(r, 0), BUS_RESULT_OK, 0);
+        fake_link_clear(r->links[0]);
+        c = rig_take(r, 0);
+        assert_int_equal(c->regs[0], 299);
+        rig_answer(r, c, BUS_RESULT_OK, 0);
+        assert_non_null(strstr(r->links[0]->published[0]->payload, "\"ok\":true,\"value\":299"));
+        assert_null(rig_take(r, 0));
+        rig_free(r);
+}
+
 static void full_bus_refuses(void **state)
 {
         struct rig *r = rig_new_points(LED);
@@ -895,6 +926,7 @@ int main(void)
                 cmocka_unit_test(retained_command_is_taken_where_allowed),
                 cmocka_unit_test(a_command_with_an_id_is_carried_out_once),
                 cmocka_unit_test(what_was_not_written_may_come_again),
+                cmocka_unit_test(newest_is_never_refused),
                 cmocka_unit_test(full_bus_refuses),
                 cmocka_unit_test(missing_bus_refuses),
                 cmocka_unit_test(every_outcome_is_said),
