@@ -281,13 +281,31 @@ static int port_modbus_learn_echo(struct port_modbus *p, const struct port_reque
         return r;
 }
 
+/* The turnaround delay of a broadcast (§2.4.1) counts as silence, too. */
+static uint64_t silence_us(const struct port_modbus *p, uint64_t asked_us)
+{
+        if (p->not_before_us <= clock_monotonic_us())
+                return asked_us;
+        return MBGATE_MAX(asked_us, p->not_before_us - MBGATE_MIN(p->not_before_us, p->rx.busy_us));
+}
+
+static int port_modbus_await(struct port *port, uint64_t asked_us, int wake_fd)
+{
+        struct port_modbus *p = port_modbus(port);
+
+        if (p->fd < 0)
+                return -EBADF;
+        if (is_tcp(p) && asked_us == 0)
+                return 0;
+        return rx_await(&p->rx, silence_us(p, asked_us), wake_fd);
+}
+
 static int port_modbus_transact(struct port *port, const struct port_request *request,
                                 struct port_reply *ret_reply)
 {
         struct port_modbus *p = port_modbus(port);
         struct port_request r_request = *request;
         struct port_reply reply = { 0 };
-        uint64_t now_us = clock_monotonic_us();
         enum rtu_echo known = p->echo, echo = p->echo;
         int r;
 
@@ -295,10 +313,7 @@ static int port_modbus_transact(struct port *port, const struct port_request *re
                 return -EBADF;
         if (p->bus.mode == CONF_MODE_LISTEN)
                 return -EPERM;
-        if (p->not_before_us > now_us) /* the turnaround delay of a broadcast: §2.4.1 */
-                r_request.silence_us =
-                        MBGATE_MAX(r_request.silence_us,
-                                   p->not_before_us - now_us + (now_us - MBGATE_MIN(now_us, p->rx.busy_us)));
+        r_request.silence_us = silence_us(p, request->silence_us);
         if (!is_tcp(p) && p->echo == RTU_ECHO_AUTO && request->unit != 0 &&
             rtu_echo_is_ambiguous(&request->pdu)) {
                 r = port_modbus_learn_echo(p, &r_request, &reply, &echo);
@@ -384,6 +399,7 @@ static const struct port_ops port_modbus_ops = {
         .open = port_modbus_open,
         .close = port_modbus_close,
         .transact = port_modbus_transact,
+        .await = port_modbus_await,
         .drain = port_modbus_drain,
         .receive = port_modbus_receive,
         .line_errors = port_modbus_line_errors,

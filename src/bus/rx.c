@@ -14,13 +14,20 @@
 /* A line that babbles without a pause is given up for this transaction. */
 #define RX_SILENCE_MAX_US UINT64_C(2000000)
 
+/* rx_await() leaves this much of the silence, in which the request is made ready. */
+#define RX_AHEAD_US UINT64_C(200)
+
 /* No gap inside a frame is longer: USB adapters send every 16 ms, slow ones a little later. */
 #define RX_SETTLE_US UINT64_C(40000)
 
 enum rx_event {
         RX_DEADLINE = 0,
+        RX_WAKE = 1,
         RX_CANCEL = -1, /* outside the range of −errno that a lost line gives: never returned to callers */
 };
+
+/* Beside enum port_result. */
+#define RX_WOKEN (PORT_CANCELLED + 1)
 
 void rx_open(struct rx *rx, int fd, bool is_mbap, uint32_t t35_us)
 {
@@ -29,7 +36,7 @@ void rx_open(struct rx *rx, int fd, bool is_mbap, uint32_t t35_us)
         rx->t35_us = t35_us;
         /* What was sent before it was closed may still be on the line. */
         rx->busy_us = MBGATE_MAX(rx->busy_us, clock_monotonic_us());
-        rx->has_seen_byte = false;
+        rx->has_seen_byte = rx->babbles = false;
         rx->n_mbap = 0;
         rx->pending = (struct rtu_counts){ 0 };
         rtu_matcher_start(&rx->idle, 0, NULL, RTU_ECHO_OFF);
@@ -61,14 +68,15 @@ static ssize_t rx_read(struct rx *rx, uint8_t *bytes, size_t size)
 }
 
 /*
- * Waits for bytes until `until_us` (a moment that has passed: looks once). > 0 bytes read; 0 with *ret_event
- * set; −errno lost.
+ * Waits for bytes until `until_us` (a moment that has passed: looks once), or until `wake_fd` (−1: none) is
+ * readable and no byte is there. > 0 bytes read; 0 with *ret_event set; −errno lost.
  */
-static ssize_t rx_wait(struct rx *rx, uint64_t until_us, uint8_t bytes[RX_CHUNK_BYTES],
-                       enum rx_event *ret_event)
+static ssize_t rx_wait_or_wake(struct rx *rx, uint64_t until_us, int wake_fd, uint8_t bytes[RX_CHUNK_BYTES],
+                               enum rx_event *ret_event)
 {
         struct pollfd fds[] = { { .fd = rx->fd, .events = POLLIN },
-                                { .fd = rx->cancel_fd, .events = POLLIN } };
+                                { .fd = rx->cancel_fd, .events = POLLIN },
+                                { .fd = wake_fd, .events = POLLIN } };
 
         for (;;) {
                 struct timespec left = clock_remaining(until_us, clock_monotonic_us());
@@ -83,12 +91,22 @@ static ssize_t rx_wait(struct rx *rx, uint64_t until_us, uint8_t bytes[RX_CHUNK_
                         *ret_event = n == 0 ? RX_DEADLINE : RX_CANCEL;
                         return 0;
                 }
+                if (fds[0].revents == 0) {
+                        *ret_event = RX_WAKE;
+                        return 0;
+                }
                 n_bytes = rx_read(rx, bytes, RX_CHUNK_BYTES);
                 if (n_bytes != 0)
                         return n_bytes;
                 if (fds[0].revents & (POLLHUP | POLLERR | POLLNVAL))
                         return -ENODEV;
         }
+}
+
+static ssize_t rx_wait(struct rx *rx, uint64_t until_us, uint8_t bytes[RX_CHUNK_BYTES],
+                       enum rx_event *ret_event)
+{
+        return rx_wait_or_wake(rx, until_us, -1, bytes, ret_event);
 }
 
 /* Late replies: their transaction ids make them harmless. A broken stream is found by the next reply. */
@@ -135,16 +153,16 @@ static void rx_report(struct rx *rx, struct rtu_counts *counts)
         rx->pending = (struct rtu_counts){ 0 };
 }
 
-int rx_silence(struct rx *rx, uint64_t silence_us, uint64_t *ret_now_us, uint64_t *ret_gap_us)
+/* Until the line has been silent for `need_us`, at *ret_now_us. 0, a result, RX_WOKEN, or −errno. */
+static int rx_until_silent(struct rx *rx, uint64_t need_us, uint64_t give_up_us, int wake_fd,
+                           uint64_t *ret_now_us)
 {
-        uint64_t give_up_us = clock_monotonic_us() + RX_SILENCE_MAX_US + silence_us;
-        uint64_t need_us = MBGATE_MAX(silence_us, (uint64_t)rx->t35_us);
         uint8_t bytes[RX_CHUNK_BYTES];
         enum rx_event event;
-        uint64_t now_us;
 
         for (;;) {
-                ssize_t n = rx_wait(rx, rx->busy_us + need_us, bytes, &event);
+                ssize_t n = rx_wait_or_wake(rx, rx->busy_us + need_us, wake_fd, bytes, &event);
+                uint64_t now_us;
 
                 if (n < 0)
                         return (int)n;
@@ -157,13 +175,43 @@ int rx_silence(struct rx *rx, uint64_t silence_us, uint64_t *ret_now_us, uint64_
                 }
                 if (event == RX_CANCEL)
                         return PORT_CANCELLED;
-                if (now_us >= rx->busy_us + need_us)
-                        break;
+                if (event == RX_WAKE)
+                        return RX_WOKEN;
+                if (now_us < rx->busy_us + need_us)
+                        continue;
+                *ret_now_us = now_us;
+                return 0;
         }
+}
+
+int rx_silence(struct rx *rx, uint64_t silence_us, uint64_t *ret_now_us, uint64_t *ret_gap_us)
+{
+        uint64_t give_up_us = clock_monotonic_us();
+        uint64_t now_us = 0;
+        int r;
+
+        if (!rx->babbles)
+                give_up_us += RX_SILENCE_MAX_US + silence_us;
+        rx->babbles = false;
+        r = rx_until_silent(rx, MBGATE_MAX(silence_us, (uint64_t)rx->t35_us), give_up_us, -1, &now_us);
+        if (r != 0)
+                return r;
         rx_idle_settle(rx);
         *ret_gap_us = rx->has_seen_byte ? now_us - rx->busy_us : UINT64_MAX;
         *ret_now_us = now_us;
         return 0;
+}
+
+int rx_await(struct rx *rx, uint64_t silence_us, int wake_fd)
+{
+        uint64_t give_up_us = clock_monotonic_us() + RX_SILENCE_MAX_US + silence_us;
+        uint64_t need_us = MBGATE_MAX(silence_us, (uint64_t)rx->t35_us), now_us;
+        int r = rx_until_silent(rx, need_us - MBGATE_MIN(need_us, RX_AHEAD_US), give_up_us, wake_fd, &now_us);
+
+        rx->babbles = r == PORT_BROKEN;
+        if (r < 0)
+                return r;
+        return r == RX_WOKEN ? 1 : 0;
 }
 
 void rx_sent(struct rx *rx, uint64_t sent_us)

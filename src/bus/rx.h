@@ -4,7 +4,7 @@
  * what came too late. Every byte that arrives passes here, so it knows when the line was last busy. Owned by
  * the port, on the worker's thread; only `cancel_fd` is touched by others.
  *
- *   rx_silence() ── rx_sent() ── rx_reply() ── [ rx_drain() ]
+ *   [ rx_await() ] ── rx_silence() ── rx_sent() ── rx_reply() ── [ rx_drain() ]
  */
 #ifndef MBGATE_BUS_RX_H
 #define MBGATE_BUS_RX_H
@@ -24,6 +24,7 @@ struct rx {
         bool is_mbap;
         uint32_t t35_us;
         uint64_t busy_us;          /* the last byte seen, or the end of our own transmission */
+        bool babbles;              /* it did not become silent in rx_await(): no need to wait so long again */
         bool has_seen_byte;        /* busy_us is more than the moment of opening */
         struct rtu_matcher idle;   /* what comes while nothing is asked */
         struct rtu_counts pending; /* counted there, not yet reported */
@@ -40,6 +41,12 @@ void rx_open(struct rx *rx, int fd, bool is_mbap, uint32_t t35_us);
  * −errno: lost.
  */
 MUST_CHECK int rx_silence(struct rx *rx, uint64_t silence_us, uint64_t *ret_now_us, uint64_t *ret_gap_us);
+
+/*
+ * The same, ahead of it: returns just before rx_silence() would not have to wait, or as soon as `wake_fd`
+ * (−1: none) is readable. port_ops.await.
+ */
+MUST_CHECK int rx_await(struct rx *rx, uint64_t silence_us, int wake_fd);
 
 /* Our own transmission ends, or ended, at `sent_us`. */
 void rx_sent(struct rx *rx, uint64_t sent_us);

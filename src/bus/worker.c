@@ -14,6 +14,9 @@
 /* Results that `up` did not take are offered again so often. */
 #define BACKLOG_US UINT64_C(50000)
 
+/* A line that does not become silent is left to the transaction, which fails at it. */
+#define SILENCE_MAX_US (3 * USEC_PER_SEC)
+
 #define THREAD_NAME_BYTES 32
 
 int worker_new(struct conf *conf, uint32_t bus, struct port *port, struct mailbox *up,
@@ -164,13 +167,62 @@ static void rest(struct worker *w, uint64_t now_us, uint64_t wake_us)
 }
 
 /* Raw requests and commands take turns. */
-static void run_command(struct worker *w, bool has_command, bool has_raw)
+static bool raw_is_next(const struct worker *w, bool has_command, bool has_raw)
 {
-        w->raws.was_turn = has_raw && !(has_command && w->raws.was_turn);
-        if (w->raws.was_turn)
+        return has_raw && !(has_command && w->raws.was_turn);
+}
+
+static void run_command(struct worker *w, bool is_raw)
+{
+        w->raws.was_turn = is_raw;
+        if (is_raw)
                 worker_raw_run(w, BUS_RAW_COMMAND);
         else
                 worker_command_run(w);
+}
+
+/* The silence that a choice needs. */
+static uint64_t choice_gap_us(const struct worker *w, struct schedule_choice choice, bool is_raw,
+                              uint64_t now_us)
+{
+        switch (choice.kind) {
+        case SCHEDULE_COMMAND:
+                return is_raw ? worker_raw_gap_us(w, BUS_RAW_COMMAND, now_us)
+                              : worker_command_gap_us(w, now_us);
+        case SCHEDULE_SHARED: return worker_raw_gap_us(w, BUS_RAW_SHARED, now_us);
+        case SCHEDULE_POLL: return worker_gap_us(&w->devices[w->schedule.jobs[choice.index].device]);
+        case SCHEDULE_PROBE: return worker_gap_us(&w->devices[choice.index]);
+        case SCHEDULE_IDLE: break;
+        }
+        return 0;
+}
+
+/*
+ * Waits for the silence before a request. false: mail came meanwhile, so that another one may be more urgent,
+ * or the port went: choose again.
+ */
+static bool wait_for_silence(struct worker *w, uint64_t now_us, uint64_t gap_us)
+{
+        int r;
+
+        if (w->is_let_go || w->waited_us > SILENCE_MAX_US + gap_us)
+                return true;
+        if (worker_block_begin(w, now_us + SILENCE_MAX_US + gap_us))
+                return false;
+        r = port_await(w->port, gap_us, w->backlog ? -1 : mailbox_fd(w->box));
+        worker_block_end(w);
+        w->waited_us += clock_monotonic_us() - now_us;
+        if (r < 0 && !worker_port_let_go(w, r))
+                worker_port_lost(w, r);
+        return r == 0;
+}
+
+/* The wait was its, too. */
+static void charge_silence(struct worker *w, enum schedule_kind kind)
+{
+        schedule_charge(&w->schedule, kind, w->waited_us);
+        w->window_busy_us += kind == SCHEDULE_IDLE ? 0 : w->waited_us;
+        w->waited_us = 0;
 }
 
 /* One transaction, or a rest until there is one to do. */
@@ -179,12 +231,17 @@ static void work(struct worker *w, uint64_t now_us)
         uint64_t wake_us = worker_outputs_repeat(w, now_us);
         bool has_command = worker_command_ready(w, now_us, &wake_us);
         bool has_raw = worker_raw_ready(w, BUS_RAW_COMMAND, now_us, &wake_us);
+        bool is_raw = raw_is_next(w, has_command, has_raw);
         struct schedule_choice choice;
 
         w->schedule.shared.is_ready = worker_raw_ready(w, BUS_RAW_SHARED, now_us, &wake_us);
         choice = schedule_next(&w->schedule, now_us, has_command || has_raw);
+        if (choice.kind != SCHEDULE_IDLE &&
+            !wait_for_silence(w, now_us, choice_gap_us(w, choice, is_raw, now_us)))
+                return;
+        charge_silence(w, choice.kind);
         switch (choice.kind) {
-        case SCHEDULE_COMMAND: run_command(w, has_command, has_raw); break;
+        case SCHEDULE_COMMAND: run_command(w, is_raw); break;
         case SCHEDULE_SHARED: worker_raw_run(w, BUS_RAW_SHARED); break;
         case SCHEDULE_POLL: worker_poll(w, choice.index); break;
         case SCHEDULE_PROBE: worker_probe(w, (uint32_t)choice.index); break;

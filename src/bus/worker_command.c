@@ -195,9 +195,7 @@ static uint64_t pause_us(const struct worker *w, const struct command *c)
 {
         const struct worker_output *o = waits_to_write(c) ? output_of(w, c) : NULL;
 
-        if (!o || o->written_us == 0)
-                return 0;
-        return o->written_us + point_of(w, c->mail)->write_pause_ms * USEC_PER_MSEC;
+        return o ? worker_output_pause_us(w, o) : 0;
 }
 
 static uint64_t ready_us(const struct worker *w, const struct command *c)
@@ -447,6 +445,14 @@ static bool command_skip(struct worker *w, size_t i)
 static struct worker_output *command_output(const struct worker *w, const struct command *c)
 {
         return c->stage == COMMAND_WRITE ? output_of(w, c) : NULL;
+}
+
+uint64_t worker_command_gap_us(const struct worker *w, uint64_t now_us)
+{
+        uint64_t wake_us = CLOCK_NEVER_US;
+        size_t i = command_pick(w, now_us, &wake_us);
+
+        return i < w->n_commands ? worker_gap_us(&w->devices[device_of(w, w->commands[i])]) : 0;
 }
 
 void worker_command_run(struct worker *w)

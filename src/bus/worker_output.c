@@ -36,6 +36,7 @@ static void output_carry(struct worker_output *o, const struct conf_point *p, co
                 o->is_known = from->is_known;
                 o->has_written = from->has_written;
                 o->written_us = from->written_us;
+                o->touched_us = from->touched_us;
                 return;
         }
 }
@@ -105,6 +106,40 @@ void worker_outputs_forget(struct worker_device *d)
 {
         for (size_t i = 0; i < d->n_outputs; i++)
                 d->outputs[i].is_known = false;
+}
+
+uint64_t worker_output_pause_us(const struct worker *w, const struct worker_output *o)
+{
+        uint64_t last_us = MBGATE_MAX(o->written_us, o->touched_us);
+
+        return last_us == 0 ? 0 : last_us + w->conf->points[o->point]->write_pause_ms * USEC_PER_MSEC;
+}
+
+static bool is_in(const struct worker *w, const struct worker_output *o, const struct pdu_span *span)
+{
+        const struct conf_point *p = w->conf->points[o->point];
+
+        return plan_function(p->area) == span->area && p->address < span->address + span->count &&
+               span->address < p->address + o->n_regs;
+}
+
+void worker_outputs_touch(struct worker *w, struct worker_device *d, const struct pdu_span *span,
+                          uint64_t now_us)
+{
+        for (size_t i = 0; i < d->n_outputs; i++) {
+                if (is_in(w, &d->outputs[i], span))
+                        d->outputs[i].touched_us = now_us;
+        }
+}
+
+bool worker_outputs_pause(const struct worker *w, const struct worker_device *d, const struct pdu_span *span,
+                          uint64_t now_us)
+{
+        for (size_t i = 0; i < d->n_outputs; i++) {
+                if (is_in(w, &d->outputs[i], span) && worker_output_pause_us(w, &d->outputs[i]) > now_us)
+                        return true;
+        }
+        return false;
 }
 
 void worker_output_written(struct worker_output *o, const struct bus_command *c, bool is_ok)

@@ -72,6 +72,7 @@ struct worker_output {
         uint16_t n_regs;
         uint16_t *regs, *asked, *mask; /* one allocation, of 3 × n_regs */
         uint64_t written_us;           /* when the last write was begun; 0: never */
+        uint64_t touched_us;           /* the same of a raw request, the gateway's or another master's */
 };
 
 struct worker_device {
@@ -165,6 +166,7 @@ struct worker {
         struct bus_stats stats;
         struct histogram round_trip;
         uint64_t window_began_us, window_busy_us;
+        uint64_t waited_us; /* for the silence before the next request, whatever that will be */
         uint64_t next_stats_us;
         uint64_t n_lost; /* samples that `up` refused */
 };
@@ -219,6 +221,14 @@ struct worker_output *worker_output(const struct worker_device *d, uint32_t poin
 void worker_outputs_read(struct worker *w, struct worker_device *d, const struct conf_point *const *points,
                          size_t n_points, uint16_t address, const uint16_t *regs);
 void worker_outputs_forget(struct worker_device *d);
+/* A raw request begins to write these registers: the pauses of their points begin. */
+void worker_outputs_touch(struct worker *w, struct worker_device *d, const struct pdu_span *span,
+                          uint64_t now_us);
+/* Whether one of these registers belongs to a point whose pause is not over. */
+bool worker_outputs_pause(const struct worker *w, const struct worker_device *d, const struct pdu_span *span,
+                          uint64_t now_us);
+/* Until when the point itself wants no other write; 0: it never was written. */
+uint64_t worker_output_pause_us(const struct worker *w, const struct worker_output *o);
 void worker_output_written(struct worker_output *o, const struct bus_command *c, bool is_ok);
 /* Whether the device is known to hold what the command asks for. */
 bool worker_output_holds(const struct worker_output *o, const struct bus_command *c);
@@ -232,6 +242,8 @@ bool worker_command_waits(const struct worker *w, uint32_t point);
 /* Takes the command over; its result goes to nobody. */
 void worker_command_repeat(struct worker *w, struct bus_command *c);
 bool worker_command_ready(struct worker *w, uint64_t now_us, uint64_t *ret_wake_us);
+/* The silence that the next one needs. */
+uint64_t worker_command_gap_us(const struct worker *w, uint64_t now_us);
 void worker_command_run(struct worker *w);
 /* They name points of `old`: those that are the same go on, in whatever stage they are; the others end. */
 void worker_command_follow(struct worker *w, const struct conf *old);
@@ -240,6 +252,7 @@ void worker_command_fail_all(struct worker *w, enum bus_outcome outcome);
 /* worker_raw.c */
 void worker_raw_add(struct worker *w, struct bus_raw *raw);
 bool worker_raw_ready(struct worker *w, enum bus_raw_class raw_class, uint64_t now_us, uint64_t *ret_wake_us);
+uint64_t worker_raw_gap_us(const struct worker *w, enum bus_raw_class raw_class, uint64_t now_us);
 void worker_raw_run(struct worker *w, enum bus_raw_class raw_class);
 void worker_raw_fail_all(struct worker *w, enum bus_outcome outcome);
 void worker_raw_refuse(struct worker *w, struct bus_raw *raw, enum bus_outcome outcome);

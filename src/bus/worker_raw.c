@@ -96,6 +96,42 @@ static bool is_given_up(const struct worker *w, const struct bus_raw *raw, uint6
         return (d && d->health.status == DEVICE_OFFLINE) || now_us < w->raws.units[raw->unit].pause_until_us;
 }
 
+/* Of a unit, or of all with a broadcast. */
+static bool is_asked(const struct bus_raw *raw, const struct conf_device *device)
+{
+        return device->unit_id == raw->unit || raw->unit == 0;
+}
+
+/* What it writes, as far as that is known: how many spans. */
+static unsigned written_spans(const struct bus_raw *raw, struct pdu_span ret[PDU_SPANS_MAX])
+{
+        unsigned n = pdu_check_request(&raw->pdu) == 0 ? pdu_spans(&raw->pdu, ret) : 0, n_writes = 0;
+
+        for (unsigned k = 0; k < n; k++) {
+                if (ret[k].is_write)
+                        ret[n_writes++] = ret[k];
+        }
+        return n_writes;
+}
+
+/*
+ * Whether it writes to a point whose write_pause_ms is not over: the master is told to come again, rather
+ * than to wait for longer than it would. The gateway's raw requests are for who knows what he does.
+ */
+static bool is_too_soon(const struct worker *w, const struct bus_raw *raw, uint64_t now_us)
+{
+        struct pdu_span spans[PDU_SPANS_MAX];
+        unsigned n = raw->raw_class == BUS_RAW_SHARED ? written_spans(raw, spans) : 0;
+
+        for (size_t i = 0; i < w->n_devices && n > 0; i++) {
+                for (unsigned k = 0; k < n && is_asked(raw, w->devices[i].conf); k++) {
+                        if (worker_outputs_pause(w, &w->devices[i], &spans[k], now_us))
+                                return true;
+                }
+        }
+        return false;
+}
+
 void worker_raw_add(struct worker *w, struct bus_raw *raw)
 {
         if (w->listen)
@@ -146,6 +182,8 @@ bool worker_raw_ready(struct worker *w, enum bus_raw_class raw_class, uint64_t n
                         worker_raw_refuse(w, take_out(w, i), BUS_RESULT_OFFLINE);
                 else if (has_expired)
                         worker_raw_refuse(w, take_out(w, i), BUS_RESULT_EXPIRED);
+                else if (is_too_soon(w, raw, now_us))
+                        worker_raw_refuse(w, take_out(w, i), BUS_RESULT_CROWDED);
                 else if (raw->deadline_us != 0)
                         *ret_wake_us = MBGATE_MIN(*ret_wake_us, raw->deadline_us + 1);
         }
@@ -253,12 +291,18 @@ static enum bus_outcome outcome_of(const struct bus_raw *raw, int result, const 
         return reply->began_us == 0 ? BUS_RESULT_EXPIRED : BUS_RESULT_TIMEOUT;
 }
 
-/* What devices were known to hold is not known any more. */
-static void forget_outputs(struct worker *w, const struct bus_raw *raw)
+/* What devices were known to hold is not known any more, and our own writes keep their distance. */
+static void note_write(struct worker *w, const struct bus_raw *raw, uint64_t began_us)
 {
+        struct pdu_span spans[PDU_SPANS_MAX];
+        unsigned n = written_spans(raw, spans);
+
         for (size_t i = 0; i < w->n_devices && raw->pdu.bytes[0] > PDU_READ_INPUT; i++) {
-                if (w->devices[i].conf->unit_id == raw->unit || raw->unit == 0)
-                        worker_outputs_forget(&w->devices[i]);
+                if (!is_asked(raw, w->devices[i].conf))
+                        continue;
+                worker_outputs_forget(&w->devices[i]);
+                for (unsigned k = 0; k < n; k++)
+                        worker_outputs_touch(w, &w->devices[i], &spans[k], began_us);
         }
 }
 
@@ -266,20 +310,28 @@ static void forget_outputs(struct worker *w, const struct bus_raw *raw)
 static void hurry(struct worker *w, const struct bus_raw *raw, uint64_t now_us)
 {
         struct pdu_span spans[PDU_SPANS_MAX];
-        unsigned n = pdu_check_request(&raw->pdu) == 0 ? pdu_spans(&raw->pdu, spans) : 0;
+        unsigned n = written_spans(raw, spans);
 
         for (unsigned k = 0; k < n; k++) {
                 const struct pdu_span *s = &spans[k];
 
-                for (size_t i = 0; i < w->schedule.n_jobs && s->is_write; i++) {
+                for (size_t i = 0; i < w->schedule.n_jobs; i++) {
                         const struct plan_block *b = w->blocks[i].plan;
-                        bool is_its = b->device->unit_id == raw->unit || raw->unit == 0;
 
-                        if (is_its && b->function == s->area && b->address < s->address + s->count &&
-                            s->address < b->address + b->count)
+                        if (is_asked(raw, b->device) && b->function == s->area &&
+                            b->address < s->address + s->count && s->address < b->address + b->count)
                                 schedule_hurry(&w->schedule, i, now_us);
                 }
         }
+}
+
+uint64_t worker_raw_gap_us(const struct worker *w, enum bus_raw_class raw_class, uint64_t now_us)
+{
+        uint64_t wake_us = CLOCK_NEVER_US;
+        size_t i = pick(w, raw_class, now_us, &wake_us);
+        const struct worker_device *d = i < w->raws.n ? device_of(w, w->raws.list[i]->unit) : NULL;
+
+        return d ? worker_gap_us(d) : 0;
 }
 
 void worker_raw_run(struct worker *w, enum bus_raw_class raw_class)
@@ -296,7 +348,7 @@ void worker_raw_run(struct worker *w, enum bus_raw_class raw_class)
         r = exchange(w, raw, &reply);
         post_result(w, raw, outcome_of(raw, r, &reply), &reply);
         if (reply.began_us != 0)
-                forget_outputs(w, raw);
+                note_write(w, raw, reply.began_us);
         if (r >= 0 && reply.began_us != 0 && w->is_open)
                 hurry(w, raw, reply.done_us);
         mail_free(&raw->mail);

@@ -389,7 +389,8 @@ const struct schema_key schema_keys[] = {
         { POINT, ABOVE_POINT, "write_pause_ms", INT, MEMBER(point, write_pause_ms), RANGE(0, 86400000),
           .deflt = "0", .change = ADJUST,
           .help = "At least so long between two writes, for memories that wear out. A command that would "
-                  "have to wait beyond command_timeout_ms of the gateway is refused." },
+                  "have to wait beyond command_timeout_ms of the gateway is refused; another master's write "
+                  "(share) is answered with exception 6. Raw requests are not held back, but counted." },
         { POINT, ABOVE_POINT, "write_unchanged", BOOL, MEMBER(point, write_unchanged), .deflt = "true",
           .change = ADJUST,
           .help = "false: what the device is known to hold already is not written; the result is ok." },

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -179,6 +180,27 @@ static int fake_transact(struct port *p, const struct port_request *request, str
         return r;
 }
 
+static int fake_await(struct port *p, uint64_t silence_us, int wake_fd)
+{
+        struct fake_port *f = fake_port(p);
+        struct pollfd fd = { .fd = wake_fd, .events = POLLIN };
+        bool is_busy;
+
+        pthread_mutex_lock(&f->mutex);
+        f->n_awaits++;
+        f->await_us = silence_us;
+        is_busy = f->is_busy;
+        pthread_mutex_unlock(&f->mutex);
+        while (is_busy) {
+                if (poll(&fd, 1, 1) > 0)
+                        return 1;
+                pthread_mutex_lock(&f->mutex);
+                is_busy = f->is_busy && !f->is_cancelled;
+                pthread_mutex_unlock(&f->mutex);
+        }
+        return 0;
+}
+
 static int fake_drain(struct port *p, uint64_t until_us, struct rtu_counts *ret_counts)
 {
         struct fake_port *f = fake_port(p);
@@ -234,6 +256,7 @@ static const struct port_ops fake_ops = {
         .open = fake_open,
         .close = fake_close,
         .transact = fake_transact,
+        .await = fake_await,
         .drain = fake_drain,
         .cancel = fake_cancel,
         .fd = fake_fd,
@@ -338,6 +361,24 @@ void fake_port_block(struct fake_port *f, bool blocks)
         f->blocks = blocks;
         pthread_cond_broadcast(&f->changed);
         pthread_mutex_unlock(&f->mutex);
+}
+
+void fake_port_keep_busy(struct fake_port *f, bool is_busy)
+{
+        pthread_mutex_lock(&f->mutex);
+        f->is_busy = is_busy;
+        pthread_mutex_unlock(&f->mutex);
+}
+
+unsigned fake_port_n_awaits(struct fake_port *f, uint64_t *ret_silence_us)
+{
+        unsigned n;
+
+        pthread_mutex_lock(&f->mutex);
+        n = f->n_awaits;
+        *ret_silence_us = f->await_us;
+        pthread_mutex_unlock(&f->mutex);
+        return n;
 }
 
 bool fake_port_is_cancelled(struct fake_port *f)

@@ -48,8 +48,10 @@ struct fake_port {
         size_t n_log;
         int open_error; /* −errno of open() */
         int lost_error; /* −errno of the next transact(), once */
-        unsigned n_opens, n_closes, n_drains;
+        unsigned n_opens, n_closes, n_drains, n_awaits;
         uint64_t turnaround_us; /* replies say that they took so long, which they did not */
+        bool is_busy;           /* the line does not become silent */
+        uint64_t await_us;      /* what the last await() asked for */
         bool is_open, is_cancelled;
         bool blocks; /* transact() does not return until cancelled or unblocked */
         bool hung_up;
@@ -73,6 +75,12 @@ void fake_port_lose(struct fake_port *f, int error);
 /* The other end closes the connection, at rest. It takes the next one. */
 void fake_port_hang_up(struct fake_port *f);
 void fake_port_block(struct fake_port *f, bool blocks);
+
+/* await() does not return but when woken. */
+void fake_port_keep_busy(struct fake_port *f, bool is_busy);
+
+/* Calls of await() so far, and what the last one asked for. */
+unsigned fake_port_n_awaits(struct fake_port *f, uint64_t *ret_silence_us);
 
 bool fake_port_is_cancelled(struct fake_port *f);
 

@@ -113,7 +113,7 @@ enum bus_outcome {
         BUS_RESULT_STOPPED,    /* the worker stops or was reconfigured; nothing was sent */
         BUS_RESULT_REPLACED,   /* a newer command for the point came before; nothing was sent */
         BUS_RESULT_IMPOSSIBLE, /* no request can carry it; nothing was sent */
-        BUS_RESULT_CROWDED,    /* too many wait for its point or device; nothing was sent */
+        BUS_RESULT_CROWDED, /* too many wait for its point or device, or it wants a pause; nothing was sent */
 };
 
 /* "no reply", "the port is not there" … for results and log lines. */

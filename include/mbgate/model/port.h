@@ -71,6 +71,13 @@ struct port_ops {
         int (*transact)(struct port *p, const struct port_request *request, struct port_reply *ret_reply);
 
         /*
+         * Waits until just before a request that needs `silence_us` could be sent, so that what it asks need
+         * not be decided before, or until `wake_fd` (−1: none) is readable. 0: the line is free, or
+         * transact() will tell why not; 1: woken; −errno: lost. NULL: it is always free.
+         */
+        int (*await)(struct port *p, uint64_t silence_us, int wake_fd);
+
+        /*
          * After a time-out or broken frame: reads and counts whatever comes until `until_us`, and then until
          * the line has been silent for t3.5; a late reply ends in here. 0 or −errno. Returns early when
          * cancelled.
@@ -120,6 +127,11 @@ MUST_CHECK static inline int port_transact(struct port *p, const struct port_req
                                            struct port_reply *ret_reply)
 {
         return p->ops->transact(p, request, ret_reply);
+}
+
+MUST_CHECK static inline int port_await(struct port *p, uint64_t silence_us, int wake_fd)
+{
+        return p->ops->await ? p->ops->await(p, silence_us, wake_fd) : 0;
 }
 
 MUST_CHECK static inline int port_drain(struct port *p, uint64_t until_us, struct rtu_counts *ret_counts)

@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -479,6 +480,39 @@ static void test_write_only_with_echo(void **state)
         assert_int_equal(atomic_load(&peer.n_requests), 3);
 }
 
+/* What is to be asked may be decided when the line is free; t3.5 is kept whether that was awaited or not. */
+static void test_await(void **state)
+{
+        static const uint8_t noise[] = { 0x55, 0x00, 0x55 };
+        int wake_fd = eventfd(0, EFD_CLOEXEC);
+        struct port_reply reply;
+        uint64_t done_us;
+
+        (void)state;
+        assert_true(wake_fd >= 0);
+        assert_int_equal(ask(1, &reply), PORT_OK);
+        done_us = reply.done_us;
+        assert_int_equal(port_await(port, 100 * USEC_PER_MSEC, wake_fd), 0);
+        assert_true(clock_monotonic_us() >= done_us + 99 * USEC_PER_MSEC);
+        assert_int_equal(ask(2, &reply), PORT_OK);
+        assert_true(reply.gap_us >= 99 * USEC_PER_MSEC);
+        assert_int_equal(eventfd_write(wake_fd, 1), 0);
+        assert_int_equal(port_await(port, PATIENCE_US, wake_fd), 1);
+        assert_true(clock_monotonic_us() < reply.done_us + PATIENCE_US);
+        for (uint16_t i = 3; i < 50; i++) {
+                assert_int_equal(ask(i, &reply), PORT_OK);
+                assert_true(reply.gap_us >= 1750);
+                assert_int_equal(port_await(port, 0, i % 2 ? wake_fd : -1), i % 2);
+        }
+        /* What comes meanwhile is not lost, and the silence begins anew. */
+        assert_int_equal(write(peer.fd, noise, sizeof(noise)), sizeof(noise));
+        assert_int_equal(port_await(port, 20 * USEC_PER_MSEC, -1), 0);
+        assert_int_equal(ask(50, &reply), PORT_OK);
+        assert_int_equal(reply.counts.n_junk_bytes, sizeof(noise));
+        assert_true(atomic_load(&peer.min_gap_us) >= 1750);
+        (void)close(wake_fd);
+}
+
 static void test_hang_up(void **state)
 {
         struct port_reply reply;
@@ -701,6 +735,7 @@ int main(void)
                 ON_SERIAL(test_write_echo_is_no_answer),
                 ON_SERIAL(test_write_only),
                 ON_SERIAL(test_write_only_with_echo),
+                ON_SERIAL(test_await),
                 ON_SERIAL(test_hang_up),
                 ON_SERIAL(test_cancel),
                 ON_SERIAL(test_broadcast),

@@ -35,7 +35,7 @@ static void quiet(void *user UNUSED, enum log_level level UNUSED, const struct l
 }
 
 /* One shared bus with one device: unit 10, holding 0..3. */
-static void rig_start(uint32_t interval_ms)
+static void rig_start_paused(uint32_t interval_ms, uint32_t write_pause_ms)
 {
         memset(&rig, 0, sizeof(rig));
         log_set_sink(quiet, NULL);
@@ -43,12 +43,17 @@ static void rig_start(uint32_t interval_ms)
         rig.c.bus.share = (struct conf_share){ .on = true, .max_age_ms = 1000 };
         (void)bus_conf_device(&rig.c, 10, 50, 1);
         for (uint16_t i = 0; i < 4; i++)
-                (void)bus_conf_point(&rig.c, CONF_HOLDING, i, 1, interval_ms);
+                bus_conf_point(&rig.c, CONF_HOLDING, i, 1, interval_ms)->write_pause_ms = write_pause_ms;
         (void)bus_conf_device(&rig.c, 11, 20, 1); /* which has no points */
         assert_int_equal(fake_port_new(&rig.port), 0);
         assert_int_equal(mailbox_new(worker_up_capacity(&rig.c.conf, 0), &rig.up), 0);
         assert_int_equal(worker_new(&rig.c.conf, 0, &rig.port->port, rig.up, &rig.worker), 0);
         assert_int_equal(worker_start(rig.worker), 0);
+}
+
+static void rig_start(uint32_t interval_ms)
+{
+        rig_start_paused(interval_ms, 0);
 }
 
 static int rig_done(void **state UNUSED)
@@ -321,6 +326,60 @@ static void test_too_many(void **state UNUSED)
         assert_true(n[BUS_RESULT_STOPPED] >= BUS_RAWS_MAX);
 }
 
+static void post_write(enum bus_raw_class raw_class, uint8_t unit, uint16_t address)
+{
+        struct bus_raw *raw = raw_new(raw_class, unit);
+
+        pdu_write_request(&raw->pdu, PDU_WRITE_REGISTERS, address, (const uint16_t[]){ 1, 2 }, 2);
+        post(raw);
+}
+
+static void post_command(uint32_t point, uint64_t patience_us)
+{
+        struct bus_command *c;
+
+        assert_int_equal(bus_command_new(&c), 0);
+        c->generation = rig.c.conf.generation;
+        c->point = point;
+        c->n_regs = 1;
+        c->regs[0] = 5;
+        c->mask[0] = UINT16_MAX;
+        c->deadline_us = clock_monotonic_us() + patience_us;
+        assert_int_equal(mailbox_post(worker_mailbox(rig.worker), &c->mail), 0);
+}
+
+static enum bus_outcome next_command_outcome(void)
+{
+        struct bus_result *m = CONTAINER_OF(next_of(BUS_MAIL_RESULT), struct bus_result, mail);
+        enum bus_outcome outcome = m->outcome;
+
+        mail_free(&m->mail);
+        return outcome;
+}
+
+/* Memories that wear out: whoever wrote, our own next write keeps the pause, and other masters have to. */
+static void test_write_pause(void **state UNUSED)
+{
+        rig_start_paused(3600000, 60000);
+        mail_free(next_of(BUS_MAIL_SAMPLES));
+        post_write(BUS_RAW_SHARED, 10, 0);
+        assert_outcome(BUS_RESULT_OK);
+        post_command(1, 1000); /* it would wait for a minute */
+        assert_int_equal(next_command_outcome(), BUS_RESULT_EXPIRED);
+        post_command(2, PATIENCE_US);
+        assert_int_equal(next_command_outcome(), BUS_RESULT_OK);
+        post_write(BUS_RAW_SHARED, 10, 2); /* 2 was just written by a command */
+        assert_outcome(BUS_RESULT_CROWDED);
+        post_read(BUS_RAW_SHARED, 10, 2);
+        assert_outcome(BUS_RESULT_OK);
+        assert_int_equal(count_requests(10, PDU_WRITE_REGISTERS), 1);
+        /* The gateway's raw requests may do anything, but are remembered; a broadcast is to all. */
+        post_write(BUS_RAW_COMMAND, 0, 2);
+        assert_outcome(BUS_RESULT_OK);
+        post_command(3, 1000);
+        assert_int_equal(next_command_outcome(), BUS_RESULT_EXPIRED);
+}
+
 static struct bus_regs *next_regs(void)
 {
         return CONTAINER_OF(next_of(BUS_MAIL_REGS), struct bus_regs, mail);
@@ -370,6 +429,7 @@ int main(void)
                 cmocka_unit_test_teardown(test_silence_is_no_failure, rig_done),
                 cmocka_unit_test_teardown(test_refused, rig_done),
                 cmocka_unit_test_teardown(test_too_many, rig_done),
+                cmocka_unit_test_teardown(test_write_pause, rig_done),
                 cmocka_unit_test_teardown(test_regs, rig_done),
         };
 

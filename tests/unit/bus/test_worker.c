@@ -887,6 +887,49 @@ static void test_write_pause(void **state)
         }
 }
 
+/* The worker has begun to wait for silence once more; what for. */
+static uint64_t next_await_us(void)
+{
+        uint64_t silence_us;
+        unsigned n = fake_port_n_awaits(rig.port, &silence_us);
+
+        while (fake_port_n_awaits(rig.port, &silence_us) == n)
+                (void)poll(NULL, 0, 1);
+        return silence_us;
+}
+
+/* Until the line is free nothing is settled: a write that comes in the silence goes before the poll. */
+static void test_choice_is_made_after_the_silence(void **state)
+{
+        struct fake_request r;
+        uint64_t silence_us;
+        unsigned n_awaits;
+        size_t n;
+
+        (void)state;
+        rig_init();
+        rig.c.devices[0].gap_ms = rig.c.devices[0].gap_max_ms = 7;
+        for (size_t i = 4; i < 6; i++)
+                rig.c.points[i].interval_ms = 3600 * 1000; /* unit 11 is not polled */
+        rig_start();
+        wait_device(0, DEVICE_ONLINE);
+        wait_device(1, DEVICE_ONLINE);
+        fake_port_keep_busy(rig.port, true);
+        while (next_await_us() != 7 * USEC_PER_MSEC) /* a poll of unit 10 is next */
+                ;
+        n = fake_port_n_requests(rig.port);
+        n_awaits = fake_port_n_awaits(rig.port, &silence_us);
+        post(command(BUS_OP_WRITE, 4, 8));
+        while (fake_port_n_awaits(rig.port, &silence_us) == n_awaits)
+                (void)poll(NULL, 0, 1);
+        assert_int_equal(silence_us, 0); /* unit 11 needs no more than the line's own */
+        fake_port_keep_busy(rig.port, false);
+        assert_outcome(BUS_RESULT_OK);
+        assert_true(fake_port_request(rig.port, n, &r));
+        assert_int_equal(r.unit, 11);
+        assert_int_equal(r.pdu.bytes[0], PDU_WRITE_REGISTER);
+}
+
 /* What waits for the pause of a point keeps out nobody else: no other point, no other device, no reload. */
 static void test_flooded_point(void **state)
 {
@@ -1287,6 +1330,7 @@ int main(void)
                 cmocka_unit_test_teardown(test_reload_ends_commands_of_what_is_gone, rig_done),
                 cmocka_unit_test_teardown(test_newest_write_wins, rig_done),
                 cmocka_unit_test_teardown(test_write_pause, rig_done),
+                cmocka_unit_test_teardown(test_choice_is_made_after_the_silence, rig_done),
                 cmocka_unit_test_teardown(test_flooded_point, rig_done),
                 cmocka_unit_test_teardown(test_flooded_device, rig_done),
                 cmocka_unit_test_teardown(test_what_it_holds_is_not_written, rig_done),
