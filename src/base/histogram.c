@@ -4,7 +4,7 @@
 
 #define FIRST_US      64u /* everything up to here is bucket 0 */
 #define PER_OCTAVE    8u
-#define FADE_AT_TOTAL (UINT32_C(1) << 30)
+#define FADE_AT_TOTAL 1000u
 
 /* Bucket k > 0 holds durations in (64·2^o·(1 + s/8), 64·2^o·(1 + (s+1)/8)], o = (k−1)/8, s = (k−1) mod 8. */
 static uint64_t histogram_upper_us(unsigned bucket)

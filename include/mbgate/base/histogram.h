@@ -17,7 +17,7 @@ struct histogram {
         uint32_t max_us;
 };
 
-/* Adds a duration. When the total reaches 2³⁰ all counts are halved, so the past fades. */
+/* Adds a duration. When the total reaches 1000 all counts are halved first, so the past fades. */
 void histogram_add(struct histogram *h, uint64_t duration_us);
 
 /* Halves all counts, so that what comes counts for more than what was. */
