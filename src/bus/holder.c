@@ -51,29 +51,52 @@ static void process_name(const char *pid, char ret_name[COMM_BYTES])
         (void)fclose(file);
 }
 
-void holder_describe(const char *path, unsigned n_own, struct buf *about)
+/* Appends who else has the device open, but for those that also have `peer` (0: nobody). false: none is seen.
+ */
+static bool holder_name(dev_t device, dev_t peer, struct buf *about)
 {
         char own[16], name[COMM_BYTES];
         struct dirent *entry;
-        struct stat st;
-        DIR *proc;
+        bool found = false;
+        DIR *proc = opendir("/proc");
 
         (void)snprintf(own, sizeof(own), "%ld", (long)getpid());
-        if (stat(path, &st) == 0 && process_holds(own, st.st_rdev) > n_own) {
-                buf_append(about, "held by another bus of this program: two names lead to one device");
-                return;
-        }
-        proc = stat(path, &st) == 0 ? opendir("/proc") : NULL;
-        while (proc && (entry = readdir(proc))) {
+        while (proc && !found && (entry = readdir(proc))) {
                 if (!isdigit((unsigned char)entry->d_name[0]) || strcmp(entry->d_name, own) == 0 ||
-                    process_holds(entry->d_name, st.st_rdev) == 0)
+                    process_holds(entry->d_name, device) == 0 ||
+                    (peer != 0 && process_holds(entry->d_name, peer) > 0))
                         continue;
                 process_name(entry->d_name, name);
-                buf_printf(about, "held by %s (process %s)", name, entry->d_name);
-                (void)closedir(proc);
-                return;
+                buf_printf(about, "%s (process %s)", name, entry->d_name);
+                found = true;
         }
         if (proc)
                 (void)closedir(proc);
-        buf_append(about, "held by another process");
+        return found;
+}
+
+void holder_describe(const char *path, unsigned n_own, struct buf *about)
+{
+        struct stat st = { .st_rdev = 0 };
+        bool is_there = stat(path, &st) == 0;
+        char own[16];
+
+        (void)snprintf(own, sizeof(own), "%ld", (long)getpid());
+        if (is_there && process_holds(own, st.st_rdev) > n_own) {
+                buf_append(about, "held by another bus of this program: two names lead to one device");
+                return;
+        }
+        buf_append(about, "held by ");
+        if (!is_there || !holder_name(st.st_rdev, 0, about))
+                buf_printf(about, "another process: \"sudo fuser -v %s\" names it", path);
+}
+
+bool holder_shares(const char *path, struct buf *about)
+{
+        struct stat st, multiplexer = { .st_rdev = 0 };
+
+        if (stat(path, &st) < 0 || !S_ISCHR(st.st_mode))
+                return false;
+        (void)stat("/dev/ptmx", &multiplexer);
+        return holder_name(st.st_rdev, multiplexer.st_rdev, about);
 }

@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "mbgate/base/buf.h"
+
+#include "holder.h"
 #include "worker_private.h"
 
 #define PATH_LOOK_US   USEC_PER_SEC        /* where nobody tells of changes */
@@ -82,6 +85,20 @@ static void open_failed(struct worker *w, int error)
         }
 }
 
+/* Tools on libmodbus take no lock, and respect none when they came first. Looked for once an opening. */
+static void warn_of_others(const struct worker *w)
+{
+        struct log_fields fields = { .bus = w->bus->name };
+        char text[64];
+        struct buf name = BUF_ON(text);
+
+        if (w->bus->kind != CONF_PORT_SERIAL || !holder_shares(w->bus->port, &name))
+                return;
+        log_warn(&fields,
+                 "bus %s: %s is open in %s as well: each takes the other's replies, stop one of them",
+                 w->bus->name, w->bus->port, text);
+}
+
 static void opened(struct worker *w)
 {
         struct log_fields fields = { .bus = w->bus->name };
@@ -97,6 +114,7 @@ static void opened(struct worker *w)
                 log_info(&fields, "bus %s: %s is open%s%s", w->bus->name, w->bus->port, *about ? ": " : "",
                          about);
         w->is_open = true;
+        warn_of_others(w);
         path_watch_close(&w->path_watch);
         for (uint32_t i = 0; i < w->n_devices; i++) {
                 health_forget(&w->devices[i].health, now_us);

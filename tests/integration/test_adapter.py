@@ -77,3 +77,15 @@ def test_the_holder_is_named(folder, broker, start_sim, start_gateway):
     finally:
         holder.kill()
         holder.wait()
+
+
+def test_who_shares_without_a_lock_is_named(folder, broker, start_sim, start_gateway):
+    sim_with(start_sim, folder, "ttyUSB0", 111)
+    with open(folder / "ttyUSB0", "rb", buffering=0) as line:
+        other = subprocess.Popen(["sleep", "1000"], stdin=line)
+    try:
+        gateway = start_gateway(harness.conf(harness.reference_bus(folder / "ttyUSB0"), harness.link(broker.port)))
+        gateway.wait_line(rf"is open in sleep \(process {other.pid}\) as well")
+    finally:
+        other.kill()
+        other.wait()
