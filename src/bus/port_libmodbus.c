@@ -29,7 +29,7 @@
 #include "serial.h"
 #include "tcp.h"
 
-#define ABOUT_BYTES    160
+#define ABOUT_BYTES    256
 #define EXCEPTION_ADU  5
 #define RTU_ADU_EXTRA  3
 #define SEND_FAILS_MAX 3 /* in a row; then the line is stuck and is opened anew */
@@ -50,6 +50,10 @@ struct port_modbus {
         enum rtu_echo echo; /* what is known by now */
         unsigned n_send_fails;
         uint64_t not_before_us; /* a broadcast is being worked on */
+        struct port_last {
+                uint8_t unit;
+                struct pdu request, reply; /* reply.n_bytes 0: none yet */
+        } last;                            /* transaction that was answered, not of Modbus TCP */
         char about[ABOUT_BYTES];
 };
 
@@ -217,11 +221,35 @@ static size_t reply_chars(const struct port_request *request)
         return n > 0 ? n + RTU_ADU_EXTRA : RTU_ADU_MAX_BYTES;
 }
 
+static bool pdu_equals(const struct pdu *a, const struct pdu *b)
+{
+        return a->n_bytes == b->n_bytes && memcmp(a->bytes, b->bytes, a->n_bytes) == 0;
+}
+
+/* Whether the last reply, should it come again, could be taken for the answer; when it is doubted then. */
+static bool port_modbus_doubts(const struct port_modbus *p, const struct port_request *request,
+                               uint64_t sent_us, struct rx_doubt *ret)
+{
+        const struct pdu *last = &p->last.reply;
+        uint64_t reply_us = sent_us + wire_us(p, last->n_bytes + RTU_ADU_EXTRA);
+
+        if (request->usual_us == 0 || last->n_bytes == 0 || p->last.unit != request->unit ||
+            pdu_equals(&p->last.request, &request->pdu))
+                return false;
+        ret->last = last;
+        ret->before_us =
+                request->soonest_us == INT64_MAX ? UINT64_MAX : reply_us + (uint64_t)request->soonest_us;
+        ret->until_us = reply_us + request->usual_us + rtu_t35_us(p->bus.baud);
+        return true;
+}
+
 static int port_modbus_exchange(struct port_modbus *p, const struct port_request *request,
                                 struct port_reply *reply)
 {
         struct rtu_matcher matcher;
+        struct rx_doubt doubt;
         enum rtu_match match;
+        bool doubts;
         int r;
 
         *reply = (struct port_reply){ 0 };
@@ -237,7 +265,10 @@ static int port_modbus_exchange(struct port_modbus *p, const struct port_request
         if (is_tcp(p))
                 return rx_reply_mbap(&p->rx, p->tid, request, reply->deadline_us, reply);
         rtu_matcher_start(&matcher, request->unit, &request->pdu, p->echo);
-        r = rx_reply(&p->rx, &matcher, reply->deadline_us, reply);
+        doubts = port_modbus_doubts(p, request, reply->sent_us, &doubt);
+        r = rx_reply(&p->rx, &matcher, doubts ? &doubt : NULL, reply->deadline_us, reply);
+        if (r == PORT_OK || r == PORT_EXCEPTION)
+                p->last = (struct port_last){ request->unit, request->pdu, reply->pdu };
         if (r >= 0 && p->bus.echo == RTU_ECHO_AUTO) {
                 match = r == PORT_OK ? RTU_MATCH_REPLY : RTU_MATCH_MORE;
                 p->echo =

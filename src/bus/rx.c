@@ -220,11 +220,32 @@ void rx_sent(struct rx *rx, uint64_t sent_us)
         rx->has_seen_byte = true;
 }
 
+/* A reply in doubt, until another one comes. RTU_MATCH_MORE: there is none. */
+struct rx_held {
+        enum rtu_match match;
+        struct pdu pdu;
+        uint64_t done_us;
+};
+
+static bool rx_is_doubtful(const struct rx *rx, const struct rx_doubt *doubt, const struct pdu *pdu)
+{
+        return doubt && rx->busy_us < doubt->before_us && pdu->n_bytes == doubt->last->n_bytes &&
+               memcmp(pdu->bytes, doubt->last->bytes, pdu->n_bytes) == 0;
+}
+
 /* What the matcher found, or did not find at the end, as a result. */
-static int rx_conclude(struct rx *rx, struct rtu_matcher *m, enum rtu_match match, struct port_reply *reply)
+static int rx_conclude(struct rx *rx, struct rtu_matcher *m, enum rtu_match match, const struct rx_held *held,
+                       struct port_reply *reply)
 {
         bool of_device = rtu_matcher_finish(m);
 
+        if (held->match != RTU_MATCH_MORE && (match != RTU_MATCH_MORE || of_device)) {
+                reply->counts.n_foreign++; /* the last reply once more; its own one may be broken */
+        } else if (held->match != RTU_MATCH_MORE) {
+                match = held->match;
+                reply->pdu = held->pdu;
+                reply->done_us = held->done_us;
+        }
         counts_add(&reply->counts, &m->scan.counts);
         rx_report(rx, &reply->counts);
         switch (match) {
@@ -246,8 +267,23 @@ static bool rx_has_come_broken(const struct rtu_matcher *m)
         return rtu_matcher_finish(&copy) && copy.scan.counts.n_crc > 0;
 }
 
-int rx_reply(struct rx *rx, struct rtu_matcher *m, uint64_t deadline_us, struct port_reply *reply)
+/* A frame that has begun when the waiting for another reply ends may be that one. false: nothing has. */
+static bool rx_goes_on(const struct rx *rx, const struct rtu_matcher *m, uint64_t last_us,
+                       uint64_t *deadline_us)
 {
+        uint64_t until_us = MBGATE_MIN(rx->busy_us + RX_SETTLE_US, last_us);
+
+        if (!rtu_matcher_is_pending(m) || until_us <= *deadline_us)
+                return false;
+        *deadline_us = until_us;
+        return true;
+}
+
+int rx_reply(struct rx *rx, struct rtu_matcher *m, const struct rx_doubt *doubt, uint64_t deadline_us,
+             struct port_reply *reply)
+{
+        struct rx_held held = { .match = RTU_MATCH_MORE };
+        const uint64_t last_us = deadline_us;
         uint8_t bytes[RX_CHUNK_BYTES];
 
         for (;;) {
@@ -271,11 +307,18 @@ int rx_reply(struct rx *rx, struct rtu_matcher *m, uint64_t deadline_us, struct 
                         match = rtu_matcher_feed(m, bytes, (size_t)n, &reply->pdu);
                 else
                         match = rtu_matcher_settle(m, &reply->pdu);
+                if (match != RTU_MATCH_MORE && held.match == RTU_MATCH_MORE &&
+                    rx_is_doubtful(rx, doubt, &reply->pdu)) {
+                        held = (struct rx_held){ match, reply->pdu, rx->busy_us };
+                        deadline_us = MBGATE_MIN(doubt->until_us, last_us);
+                        continue;
+                }
                 is_over = match != RTU_MATCH_MORE ||
                           (n == 0 && until_us < deadline_us && rx_has_come_broken(m));
                 reply->done_us = is_over ? rx->busy_us : deadline_us;
-                if (is_over || (n == 0 && until_us == deadline_us))
-                        return rx_conclude(rx, m, match, reply);
+                if (is_over ||
+                    (n == 0 && until_us == deadline_us && !rx_goes_on(rx, m, last_us, &deadline_us)))
+                        return rx_conclude(rx, m, match, &held, reply);
         }
 }
 

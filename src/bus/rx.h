@@ -51,12 +51,19 @@ MUST_CHECK int rx_await(struct rx *rx, uint64_t silence_us, int wake_fd);
 /* Our own transmission ends, or ended, at `sent_us`. */
 void rx_sent(struct rx *rx, uint64_t sent_us);
 
+/* A reply that could be the last one on this line, once more: port_request.soonest_us. */
+struct rx_doubt {
+        const struct pdu *last; /* what it would repeat */
+        uint64_t before_us;     /* if its last byte comes sooner than this; … */
+        uint64_t until_us;      /* … then this long another one, which counts instead, may end */
+};
+
 /*
  * Waits for the reply until `deadline_us` and fills reply->pdu, exception, done_us and counts. `matcher` has
- * been started (serial kinds). enum port_result, −errno: lost.
+ * been started (serial kinds). `doubt` NULL: the first reply is the answer. enum port_result, −errno: lost.
  */
-MUST_CHECK int rx_reply(struct rx *rx, struct rtu_matcher *matcher, uint64_t deadline_us,
-                        struct port_reply *reply);
+MUST_CHECK int rx_reply(struct rx *rx, struct rtu_matcher *matcher, const struct rx_doubt *doubt,
+                        uint64_t deadline_us, struct port_reply *reply);
 
 /* The same for Modbus TCP; other transactions' replies are counted as foreign. */
 MUST_CHECK int rx_reply_mbap(struct rx *rx, uint16_t tid, const struct port_request *request,

@@ -34,7 +34,7 @@ GROWTH_MAX_KB = 1024
 # A device that acknowledges (exception 5) will do it: what is said of such a write is that it is done.
 # Late ones come within twice the time-out: later ones nobody could tell from the next answer (src/bus/README.md).
 FAULTS = ("late:10ms..200ms@p=0.006", "lost-reply@p=0.003", "no-reply@p=0.003", "noise-before:3@p=0.004", "noise-after:3@p=0.004",
-          "wrong-crc@p=0.004", "truncate:3@p=0.003", "wrong-unit@p=0.003", "trickle:1ms@p=0.003", 
+          "wrong-crc@p=0.004", "truncate:3@p=0.003", "wrong-unit@p=0.003", "trickle:1ms@p=0.003", "duplicate@p=0.003",
           "exception:4@p=0.002", "exception:6@p=0.002", "exception:5@read,p=0.001", "hangup-and-return:300ms@p=0.00003")
 
 # What a result says of a command that never was on the line.

@@ -39,6 +39,10 @@ enum act {
         ACT_SILENT,
         ACT_LATE, /* after the time-out, before its double */
         ACT_TWICE,
+        ACT_AGAIN,         /* its last answer, and then the right one */
+        ACT_AGAIN_AT_ONCE, /* both in one portion */
+        ACT_AGAIN_BROKEN,
+        ACT_AGAIN_ONLY,
         ACT_NOISE_BEFORE,
         ACT_NOISE_AFTER,
         ACT_ECHO,
@@ -54,7 +58,11 @@ enum act {
         ACT_HANG_UP,
 };
 
+#define AGAIN_US UINT64_C(5000)
+
 struct peer {
+        uint8_t answer[RTU_ADU_MAX_BYTES]; /* the last one */
+        size_t n_answer;
         pthread_t thread;
         int fd; /* the line's other end */
         bool is_tcp;
@@ -101,6 +109,25 @@ static size_t make_reply(const uint8_t *request, size_t n, uint8_t *pdu)
         return 2 + 2u * count;
 }
 
+/* The last answer once more, and behind it what belongs there. */
+static void act_again(enum act act, uint8_t *adu, size_t n)
+{
+        uint8_t both[2 * RTU_ADU_MAX_BYTES];
+
+        if (act == ACT_AGAIN_AT_ONCE) {
+                memcpy(both, peer.answer, peer.n_answer);
+                memcpy(both + peer.n_answer, adu, n);
+                put(both, peer.n_answer + n);
+                return;
+        }
+        put(peer.answer, peer.n_answer);
+        if (act == ACT_AGAIN_ONLY)
+                return;
+        pause_us(AGAIN_US);
+        adu[n - 1] ^= act == ACT_AGAIN_BROKEN;
+        put(adu, n);
+}
+
 static void act_serial(enum act act, const uint8_t *request, size_t n_request, uint8_t *adu, size_t n)
 {
         static const uint8_t noise[] = { 0x00, UNIT, 0x55 };
@@ -144,7 +171,14 @@ static void act_serial(enum act act, const uint8_t *request, size_t n_request, u
                 (void)close(peer.fd);
                 peer.fd = -1;
                 return;
+        case ACT_AGAIN:
+        case ACT_AGAIN_AT_ONCE:
+        case ACT_AGAIN_BROKEN:
+        case ACT_AGAIN_ONLY: act_again(act, adu, n); return;
         case ACT_ANSWER:
+                memcpy(peer.answer, adu, n);
+                peer.n_answer = n;
+                break;
         case ACT_NOISE_AFTER: break;
         }
         put(adu, n);
@@ -285,9 +319,13 @@ static uint64_t timeout_us(void)
         case ACT_WRONG_CRC:
         case ACT_WRONG_UNIT:
         case ACT_WRONG_ECHO:
+        case ACT_AGAIN_BROKEN:
         case ACT_SHORT: return TIMEOUT_US;
         case ACT_ANSWER:
         case ACT_TWICE:
+        case ACT_AGAIN:
+        case ACT_AGAIN_AT_ONCE:
+        case ACT_AGAIN_ONLY:
         case ACT_NOISE_BEFORE:
         case ACT_NOISE_AFTER:
         case ACT_ECHO:
@@ -368,6 +406,54 @@ static void test_late(void **state)
                 assert_int_equal(hold(&reply).n_foreign, 1);
                 assert_healthy((uint16_t)(100 * i + 10));
         }
+}
+
+static int ask_doubting(uint16_t address, int64_t soonest_us, uint64_t usual_us, struct port_reply *reply)
+{
+        struct port_request request = {
+                .unit = UNIT, .timeout_us = timeout_us(), .soonest_us = soonest_us, .usual_us = usual_us
+        };
+
+        pdu_read_request(&request.pdu, PDU_READ_HOLDING, address, 4);
+        return port_transact(port, &request, reply);
+}
+
+/* The last reply once more is no answer to another request, when its own comes as well. */
+static void test_again(void **state)
+{
+        static const enum act acts[] = { ACT_AGAIN, ACT_AGAIN_AT_ONCE };
+        struct port_reply reply;
+
+        (void)state;
+        for (uint16_t i = 0; i < 6; i++) {
+                assert_healthy((uint16_t)(100 * i));
+                do_act(acts[i % 2]);
+                assert_int_equal(ask_doubting((uint16_t)(100 * i + 10), INT64_MAX, TIMEOUT_US, &reply),
+                                 PORT_OK);
+                assert_int_equal(get_be16(reply.pdu.bytes + 2), 100 * i + 10);
+                assert_int_equal(reply.counts.n_foreign, 1);
+        }
+        assert_healthy(700);
+        do_act(ACT_AGAIN_BROKEN);
+        assert_int_equal(ask_doubting(710, INT64_MAX, TIMEOUT_US, &reply), PORT_BROKEN);
+}
+
+/* Registers that hold the same: nothing is lost when the reply is not too soon, and little when it is. */
+static void test_equal_replies(void **state)
+{
+        struct port_reply reply;
+
+        (void)state;
+        assert_healthy(100);
+        do_act(ACT_AGAIN_ONLY);
+        assert_int_equal(ask_doubting(110, -1000000, PATIENCE_US / 2, &reply), PORT_OK);
+        assert_true(reply.done_us < reply.sent_us + PATIENCE_US / 2);
+        assert_int_equal(ask_doubting(120, INT64_MAX, AGAIN_US, &reply), PORT_OK);
+        assert_int_equal(get_be16(reply.pdu.bytes + 2), 100);
+        assert_int_equal(reply.counts.n_foreign, 0);
+        /* The same request again. */
+        assert_int_equal(ask_doubting(120, INT64_MAX, PATIENCE_US / 2, &reply), PORT_OK);
+        assert_true(clock_monotonic_us() < reply.sent_us + PATIENCE_US / 2);
 }
 
 /* Right in the same transaction. */
@@ -729,6 +815,8 @@ int main(void)
         const struct CMUnitTest on_serial[] = {
                 ON_SERIAL(test_answers_keep_t35),
                 ON_SERIAL(test_late),
+                ON_SERIAL(test_again),
+                ON_SERIAL(test_equal_replies),
                 ON_SERIAL(test_borne),
                 ON_SERIAL(test_not_taken),
                 ON_SERIAL(test_writes),
