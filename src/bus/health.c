@@ -7,6 +7,7 @@
 #define PAUSE_FIRST_US       USEC_PER_SEC
 #define PROBE_TIMEOUT_MIN_US UINT64_C(20000)
 #define PROBE_LEARNED_ADD_US UINT64_C(10000)
+#define USUAL_ADD_US         UINT64_C(2000)
 
 /* 2 % of the longest pause: what the short probes of one round should take together. */
 #define PROBE_ROUND_US (HEALTH_PAUSE_MAX_US / 50)
@@ -23,14 +24,14 @@ static void health_set(struct health *h, enum device_status status, uint64_t now
 {
         h->status = status;
         h->since_us = now_us;
-        h->n_failures = 0;
+        h->n_failures = h->n_silent = 0;
 }
 
 bool health_answered(struct health *h, uint64_t now_us)
 {
         bool returned = h->status != DEVICE_ONLINE;
 
-        h->n_failures = 0;
+        h->n_failures = h->n_silent = 0;
         if (returned) {
                 h->probation = h->status == DEVICE_OFFLINE ? HEALTH_PROBATION : 0;
                 health_set(h, DEVICE_ONLINE, now_us);
@@ -42,23 +43,59 @@ bool health_answered(struct health *h, uint64_t now_us)
         return returned;
 }
 
-bool health_failed(struct health *h, uint64_t now_us)
+static void health_pause_longer(struct health *h)
 {
-        h->n_failures++;
-        h->n_lost++;
-        if (h->status == DEVICE_OFFLINE) {
-                h->n_probes++;
-                h->pause_us = MBGATE_MIN(2 * h->pause_us, HEALTH_PAUSE_MAX_US);
-                return false;
-        }
-        if (h->status == DEVICE_ONLINE && h->probation == 0 && h->n_failures < HEALTH_FAILURES_MAX)
+        h->pause_us = MBGATE_MIN(2 * h->pause_us, HEALTH_PAUSE_MAX_US);
+}
+
+/* Whether so many failures are enough. */
+static bool health_is_over(const struct health *h)
+{
+        bool is_trusted = h->status == DEVICE_ONLINE && h->probation == 0;
+
+        return h->n_silent >= (is_trusted ? HEALTH_FAILURES_MAX : HEALTH_DOUBTS_MAX) ||
+               h->n_failures >= HEALTH_BROKEN_MAX;
+}
+
+static bool health_fail(struct health *h, uint64_t now_us)
+{
+        if (!health_is_over(h))
                 return false;
         if (h->probation > 0)
-                h->pause_us = MBGATE_MIN(2 * h->pause_us, HEALTH_PAUSE_MAX_US);
-        h->n_lost = h->status == DEVICE_ONLINE ? h->n_failures : 1;
+                health_pause_longer(h);
+        h->n_lost = h->n_failures;
         h->n_probes = 0;
         health_set(h, DEVICE_OFFLINE, now_us);
         return true;
+}
+
+bool health_failed(struct health *h, uint64_t now_us)
+{
+        h->n_failures++;
+        h->n_silent++;
+        h->n_lost++;
+        if (h->status != DEVICE_OFFLINE)
+                return health_fail(h, now_us);
+        h->n_probes++;
+        health_pause_longer(h);
+        return false;
+}
+
+bool health_broken(struct health *h, uint64_t now_us)
+{
+        bool is_news = h->n_failures == 0 || h->n_silent > 0;
+
+        h->n_failures++;
+        h->n_silent = 0;
+        h->n_lost++;
+        if (h->status != DEVICE_OFFLINE)
+                return health_fail(h, now_us);
+        h->n_probes++;
+        if (is_news)
+                h->pause_us = PAUSE_FIRST_US; /* it is there: the next one will do */
+        else
+                health_pause_longer(h);
+        return false;
 }
 
 void health_forget(struct health *h, uint64_t now_us)
@@ -79,12 +116,45 @@ static uint64_t learned_us(const struct health *h, uint64_t configured_us)
         return MBGATE_MIN(us, configured_us);
 }
 
-void health_measured(struct health *h, uint64_t turnaround_us, uint64_t round_trip_us)
+static void health_note_soonest(struct health *h, int64_t turnaround_us)
 {
-        if (turnaround_us > learned_us(h, UINT64_MAX))
-                h->turnaround = (struct histogram){ 0 };
-        histogram_add(&h->turnaround, turnaround_us);
+        if (h->n_soonest == HEALTH_SOONEST_OF) {
+                h->soonest_us[1] = h->soonest_us[0];
+                h->knows_soonest = true;
+                h->n_soonest = 0;
+        }
+        if (h->n_soonest++ == 0 || turnaround_us < h->soonest_us[0])
+                h->soonest_us[0] = turnaround_us;
+}
+
+int64_t health_soonest_us(const struct health *h)
+{
+        if (h->knows_soonest)
+                return MBGATE_MIN(h->soonest_us[0], h->soonest_us[1]);
+        return h->n_soonest < HEALTH_LEARNED_MIN ? INT64_MAX : h->soonest_us[0];
+}
+
+uint64_t health_usual_us(const struct health *h)
+{
+        if (h->turnaround.n_total < HEALTH_LEARNED_MIN)
+                return MBGATE_MAX((uint64_t)h->turnaround.max_us, PROBE_TIMEOUT_MIN_US);
+        return histogram_percentile_us(&h->turnaround, 990) + USUAL_ADD_US;
+}
+
+void health_measured(struct health *h, int64_t turnaround_us, uint64_t round_trip_us)
+{
+        uint64_t us = turnaround_us > 0 ? (uint64_t)turnaround_us : 0;
+
+        if (us > learned_us(h, UINT64_MAX))
+                health_slower(h);
+        histogram_add(&h->turnaround, us);
         histogram_add(&h->round_trip, round_trip_us);
+        health_note_soonest(h, turnaround_us);
+}
+
+void health_slower(struct health *h)
+{
+        h->turnaround = (struct histogram){ 0 };
 }
 
 uint64_t health_timeout_us(const struct health *h, uint64_t configured_us, uint64_t min_us, bool others_wait)

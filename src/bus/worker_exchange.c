@@ -71,7 +71,10 @@ bool worker_is_silence(int result, const struct port_reply *reply)
                (reply->exception == PDU_EXC_GATEWAY_PATH || reply->exception == PDU_EXC_GATEWAY_TARGET);
 }
 
-/* Within the hold of a probe, or with a transaction id of its own, it can only be the answer to that. */
+/*
+ * Within the hold of a request, or with a transaction id of its own, it can only be the answer to that: a
+ * late one, so that who was waited for too short is slower than was learned.
+ */
 static void hear(struct worker *w, uint8_t unit)
 {
         uint64_t now_us = clock_monotonic_us();
@@ -80,8 +83,11 @@ static void hear(struct worker *w, uint8_t unit)
                 struct schedule_device *s = &w->schedule.devices[i];
                 bool is_late = w->bus->kind == CONF_PORT_TCP || now_us < s->held_until_us;
 
-                if (w->devices[i].conf->unit_id != unit || !s->is_probing || !is_late ||
-                    !health_heard(&w->devices[i].health))
+                if (w->devices[i].conf->unit_id != unit || !is_late)
+                        continue;
+                if (!s->is_probing)
+                        health_slower(&w->devices[i].health);
+                if (!s->is_probing || !health_heard(&w->devices[i].health))
                         continue;
                 log_debug(NULL, "bus %s: unit %u: a late reply, asked again at once", w->bus->name,
                           (unsigned)unit);
@@ -122,7 +128,7 @@ static void measure(struct worker *w, struct worker_device *d, const struct port
         uint64_t turnaround_us = round_trip_us > wire_us ? round_trip_us - wire_us : 0;
 
         histogram_add(&w->round_trip, round_trip_us);
-        health_measured(&d->health, turnaround_us, round_trip_us);
+        health_measured(&d->health, (int64_t)(reply->done_us - reply->sent_us - wire_us), round_trip_us);
         turnaround_us = MBGATE_MIN(turnaround_us, UINT32_MAX / 2);
         if (d->n_measured < SMOOTH)
                 d->n_measured++;
@@ -213,11 +219,15 @@ static void judge(struct worker *w, uint32_t device, int result, uint64_t timeou
         uint64_t since_us = d->health.since_us, n_lost = d->health.n_lost;
         enum device_status before = d->health.status;
 
+        bool is_broken = result == PORT_BROKEN && reply->began_us != 0, has_gone;
+
         suspect(w, d, worker_is_silence(result, reply), reply->done_us);
         if (worker_is_silence(result, reply)) {
-                if (health_failed(&d->health, reply->done_us)) {
+                has_gone = is_broken ? health_broken(&d->health, reply->done_us)
+                                     : health_failed(&d->health, reply->done_us);
+                if (has_gone) {
                         schedule_pause(&w->schedule, device, reply->done_us + d->health.pause_us);
-                        worker_log_offline(w, device, timeout_us);
+                        worker_log_offline(w, device, is_broken ? 0 : timeout_us);
                         worker_outputs_forget(d);
                         worker_post_device(w, device);
                 } else if (before == DEVICE_OFFLINE) {
@@ -292,6 +302,8 @@ int worker_exchange(struct worker *w, uint32_t device, const struct pdu *pdu, ui
                 .pdu = *pdu,
                 .timeout_us = timeout_us,
                 .silence_us = worker_gap_us(d),
+                .soonest_us = health_soonest_us(&d->health),
+                .usual_us = health_usual_us(&d->health),
         };
         int drained = 0, r = worker_transact(w, &request, kind, ret_reply);
 

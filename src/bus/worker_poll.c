@@ -7,6 +7,13 @@
 /* Blocks that one request may read beside the one that is due. */
 #define PICK_UP_MAX 7
 
+/* Points that a line of the log names. */
+#define NAMES_MAX 8
+
+struct names {
+        char text[512];
+};
+
 static const struct log_fields *fields_of(const struct worker *w, const struct worker_block *b,
                                           const struct port_reply *reply, struct log_fields *ret)
 {
@@ -17,6 +24,19 @@ static const struct log_fields *fields_of(const struct worker *w, const struct w
                 .exception = reply->exception,
         };
         return ret;
+}
+
+/* The names of its points, the first few of them. */
+static const char *names_of(const struct worker_block *b, struct names *ret)
+{
+        size_t n = MBGATE_MIN(b->plan->n_points, (size_t)NAMES_MAX);
+        struct buf text = BUF_ON(ret->text);
+
+        for (size_t i = 0; i < n; i++)
+                buf_printf(&text, "%s%s", i ? ", " : "", b->plan->points[i]->name);
+        if (n < b->plan->n_points)
+                buf_printf(&text, " and %zu others", b->plan->n_points - n);
+        return ret->text;
 }
 
 static void post_block(struct worker *w, const struct worker_block *b, const uint16_t *regs,
@@ -33,20 +53,23 @@ static void silent(struct worker *w, size_t job, const struct port_reply *reply)
 {
         struct worker_block *b = &w->blocks[job];
         struct log_fields fields;
+        struct names names;
 
         if (b->n_silent++ == 0)
                 b->silent_since_us = reply->done_us;
-        if (w->devices[b->device].health.status != DEVICE_ONLINE || b->n_silent % WORKER_SILENT_TURNS != 0)
+        if (w->devices[b->device].health.status != DEVICE_ONLINE ||
+            (!b->is_stale && b->n_silent < WORKER_SILENT_TURNS))
                 return;
         worker_post_stale(w, b->plan->points, b->plan->n_points, reply);
         if (!b->is_stale)
                 log_warn(fields_of(w, b, reply, &fields),
-                         "bus %s: unit %u: point %s%s: no reply to function %u, %u from %u, %u times in a "
-                         "row: its last value is stale",
-                         w->bus->name, (unsigned)b->plan->device->unit_id, b->plan->points[0]->name,
-                         b->plan->n_points > 1 ? " and others" : "", (unsigned)b->plan->function,
-                         (unsigned)b->plan->count, (unsigned)b->plan->address, b->n_silent);
+                         "bus %s: unit %u: point %s: no reply to function %u, %u from %u, %u times in a "
+                         "row: its last value is stale, asked less and less often",
+                         w->bus->name, (unsigned)b->plan->device->unit_id, names_of(b, &names),
+                         (unsigned)b->plan->function, (unsigned)b->plan->count, (unsigned)b->plan->address,
+                         b->n_silent);
         b->is_stale = true;
+        w->schedule.jobs[job].interval_us = worker_block_interval_us(b);
 }
 
 /* It was answered, with values or an exception. */
@@ -54,17 +77,19 @@ static void heard(struct worker *w, size_t job, const struct port_reply *reply)
 {
         struct worker_block *b = &w->blocks[job];
         struct log_fields fields;
+        struct names names;
 
         if (b->is_stale)
                 log_info(fields_of(w, b, reply, &fields),
-                         "bus %s: unit %u: point %s%s: answers again after %llu s and %u turns without a "
+                         "bus %s: unit %u: point %s: answers again after %llu s and %u turns without a "
                          "reply",
-                         w->bus->name, (unsigned)b->plan->device->unit_id, b->plan->points[0]->name,
-                         b->plan->n_points > 1 ? " and others" : "",
+                         w->bus->name, (unsigned)b->plan->device->unit_id, names_of(b, &names),
                          (unsigned long long)((reply->done_us - b->silent_since_us) / USEC_PER_SEC),
                          b->n_silent);
         b->is_stale = false;
         b->n_silent = 0;
+        b->heard_us = reply->done_us;
+        w->schedule.jobs[job].interval_us = worker_block_interval_us(b);
 }
 
 /* The device does not give these points: read seldom from now on, and said once. */
@@ -72,34 +97,54 @@ static void refuse(struct worker *w, size_t job, const struct port_reply *reply)
 {
         struct worker_block *b = &w->blocks[job];
         struct log_fields fields;
+        struct names names;
 
         post_block(w, b, NULL, reply);
         if (!b->is_refused)
-                log_warn(
-                        fields_of(w, b, reply, &fields),
-                        "bus %s: unit %u: point %s%s: refused with exception %u (%s), asked again every 60 s",
-                        w->bus->name, (unsigned)b->plan->device->unit_id, b->plan->points[0]->name,
-                        b->plan->n_points > 1 ? " and others" : "", (unsigned)reply->exception,
-                        pdu_exception_name(reply->exception));
+                log_warn(fields_of(w, b, reply, &fields),
+                         "bus %s: unit %u: point %s: refused with exception %u (%s), asked again every 60 s",
+                         w->bus->name, (unsigned)b->plan->device->unit_id, names_of(b, &names),
+                         (unsigned)reply->exception, pdu_exception_name(reply->exception));
         b->is_refused = true;
         w->schedule.jobs[job].interval_us = worker_block_interval_us(b);
+}
+
+/* The device has trouble of its own. When that goes on turn for turn, it is asked less often, and said once.
+ */
+static void trouble(struct worker *w, size_t job, const struct port_reply *reply)
+{
+        struct worker_block *b = &w->blocks[job];
+        struct log_fields fields;
+        struct names names;
+
+        post_block(w, b, NULL, reply);
+        if (++b->n_failed != WORKER_FAILED_TURNS)
+                return;
+        w->schedule.jobs[job].interval_us = worker_block_interval_us(b);
+        log_warn(
+                fields_of(w, b, reply, &fields),
+                "bus %s: unit %u: point %s: exception %u (%s) %u times in a row, asked less often until that "
+                "is over",
+                w->bus->name, (unsigned)b->plan->device->unit_id, names_of(b, &names),
+                (unsigned)reply->exception, pdu_exception_name(reply->exception), b->n_failed);
 }
 
 static void answered(struct worker *w, size_t job, const uint16_t *regs, const struct port_reply *reply)
 {
         struct worker_block *b = &w->blocks[job];
+        bool was_bad = b->is_refused || b->n_failed >= WORKER_FAILED_TURNS;
         struct log_fields fields;
+        struct names names;
 
+        b->is_refused = false;
+        b->n_failed = 0;
         heard(w, job, reply);
         post_block(w, b, regs, reply);
         worker_outputs_read(w, &w->devices[b->device], b->plan->points, b->plan->n_points, b->plan->address,
                             regs);
-        if (b->is_refused) {
-                b->is_refused = false;
-                w->schedule.jobs[job].interval_us = worker_block_interval_us(b);
+        if (was_bad)
                 log_info(fields_of(w, b, reply, &fields), "bus %s: unit %u: point %s: answered again",
-                         w->bus->name, (unsigned)b->plan->device->unit_id, b->plan->points[0]->name);
-        }
+                         w->bus->name, (unsigned)b->plan->device->unit_id, names_of(b, &names));
         if (holes_answered(&w->devices[b->device].holes, b->plan) == HOLES_REPLAN)
                 w->replan = true;
 }
@@ -147,7 +192,7 @@ static bool excepted(struct worker *w, size_t job, const struct port_reply *repl
                 return true;
         case PDU_EXC_GATEWAY_PATH:
         case PDU_EXC_GATEWAY_TARGET: return false; /* silence: no sample */
-        default: break;
+        default: trouble(w, job, reply); return false;
         }
         post_block(w, &w->blocks[job], NULL, reply);
         return false;
@@ -157,12 +202,16 @@ static bool excepted(struct worker *w, size_t job, const struct port_reply *repl
 static bool retry(struct worker *w, size_t job, const struct port_reply *reply)
 {
         const struct worker_device *d = &w->devices[w->blocks[job].device];
+        /* Whether an unknown one is there should not be left to one request. */
+        unsigned n_max =
+                d->health.status == DEVICE_UNKNOWN ? MBGATE_MAX(d->conf->retries, 1u) : d->conf->retries;
         struct log_fields fields;
 
         log_debug(fields_of(w, &w->blocks[job], reply, &fields), "bus %s: unit %u: no reply to %u from %u",
                   w->bus->name, (unsigned)d->conf->unit_id, (unsigned)w->blocks[job].plan->count,
                   (unsigned)w->blocks[job].plan->address);
-        if (d->health.status != DEVICE_ONLINE || w->schedule.jobs[job].n_attempts >= d->conf->retries)
+        if (d->health.status == DEVICE_OFFLINE || w->blocks[job].is_stale ||
+            w->schedule.jobs[job].n_attempts >= n_max)
                 return false;
         w->stats.n_retries++;
         schedule_retry(&w->schedule, job, 0);
@@ -182,7 +231,7 @@ static bool may_be_joined(const struct worker *w, size_t job)
         const struct schedule_job *j = &w->schedule.jobs[job];
 
         return !b->is_refused && !b->plan->is_fixed && !j->is_paused && j->n_attempts == 0 &&
-               j->interval_us != 0;
+               b->n_silent == 0 && j->interval_us != 0;
 }
 
 /* The range of both when that costs less than apart, or a count of 0. */
@@ -275,16 +324,60 @@ static void all_answered(struct worker *w, const struct reading *r, const struct
 static void failed(struct worker *w, size_t job, int result, const struct port_reply *reply,
                    uint64_t start_us)
 {
+        const struct worker_block *b = &w->blocks[job];
+
         if (worker_is_silence(result, reply))
                 silent(w, job, reply);
         if (w->schedule.jobs[job].interval_us == 0)
-                schedule_retry(&w->schedule, job, reply->done_us + WORKER_ONCE_AGAIN_US);
+                schedule_retry(&w->schedule, job,
+                               reply->done_us + (b->is_stale ? WORKER_SLOW_US : WORKER_ONCE_AGAIN_US));
         else
                 schedule_served(&w->schedule, job, start_us);
 }
 
-void worker_poll(struct worker *w, size_t job)
+/* Whether an answer to a is more likely than one to b. */
+static bool is_surer(const struct worker *w, size_t a, size_t b)
 {
+        const struct worker_block *block_a = &w->blocks[a], *block_b = &w->blocks[b];
+
+        if (block_a->heard_us != block_b->heard_us)
+                return block_a->heard_us > block_b->heard_us;
+        return block_a->n_silent + w->schedule.jobs[a].n_attempts <
+               block_b->n_silent + w->schedule.jobs[b].n_attempts;
+}
+
+/*
+ * After silence: the block of the same device that is most likely to be answered goes first, so that one
+ * which is silent for itself never takes the device down. What was due keeps its place.
+ */
+static size_t witness(const struct worker *w, size_t job)
+{
+        size_t best = job;
+
+        if (w->devices[w->blocks[job].device].health.n_silent == 0)
+                return job;
+        for (size_t i = 0; i < w->schedule.n_jobs; i++) {
+                const struct schedule_job *j = &w->schedule.jobs[i];
+
+                if (j->device == w->blocks[job].device && j->interval_us != 0 && is_surer(w, i, best))
+                        best = i;
+        }
+        return best;
+}
+
+/* A block that was silent may be slower than what was learned from the others. */
+static uint64_t timeout_of(struct worker *w, size_t job)
+{
+        const struct worker_block *b = &w->blocks[job];
+
+        if (b->n_silent > 0 || w->schedule.jobs[job].n_attempts > 0)
+                return w->devices[b->device].conf->response_timeout_ms * USEC_PER_MSEC;
+        return worker_timeout_us(w, b->device);
+}
+
+void worker_poll(struct worker *w, size_t due)
+{
+        size_t job = witness(w, due);
         const struct plan_block *plan = w->blocks[job].plan;
         uint32_t device = w->blocks[job].device;
         uint64_t start_us = clock_monotonic_us();
@@ -295,7 +388,7 @@ void worker_poll(struct worker *w, size_t job)
 
         pick_up(w, start_us, &reading);
         pdu_read_request(&request, plan->function, reading.range.address, reading.range.count);
-        r = worker_exchange(w, device, &request, worker_timeout_us(w, device), SCHEDULE_POLL, &reply);
+        r = worker_exchange(w, device, &request, timeout_of(w, job), SCHEDULE_POLL, &reply);
         if (r < 0 || r == PORT_CANCELLED || !w->is_open)
                 return;
         if (r == PORT_OK)
@@ -315,14 +408,30 @@ static unsigned count_dead(const struct worker *w)
         return n;
 }
 
-/* The point that a probe reads: the first of the first block that the device is not known to refuse. */
+/*
+ * The point that a probe reads: the first of the block that answered last. Of one that never answered, block
+ * for block, but for those that the device is known to refuse: it may be silent at some of them.
+ */
 static const struct conf_point *probe_point(const struct worker *w, uint32_t device)
 {
         const struct worker_device *d = &w->devices[device];
+        const struct worker_block *best = NULL;
+        uint64_t turn = d->health.n_probes;
 
+        for (size_t i = 0; i < w->schedule.n_jobs; i++) {
+                const struct worker_block *b = &w->blocks[i];
+
+                if (b->device == device && b->heard_us != 0 && !holes_is_bad(&d->holes, b->plan) &&
+                    (!best || b->heard_us > best->heard_us))
+                        best = b;
+        }
+        if (best)
+                return best->plan->points[0];
         for (size_t i = 0; i < d->plan.n_blocks; i++) {
-                if (!holes_is_bad(&d->holes, &d->plan.blocks[i]))
-                        return d->plan.blocks[i].points[0];
+                const struct plan_block *b = &d->plan.blocks[(turn + i) % d->plan.n_blocks];
+
+                if (!holes_is_bad(&d->holes, b))
+                        return b->points[0];
         }
         return &d->conf->points[0];
 }

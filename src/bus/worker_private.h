@@ -36,6 +36,7 @@
 
 #define WORKER_SLOW_US       (60 * USEC_PER_SEC) /* between readings of what the device refuses */
 #define WORKER_SILENT_TURNS  3                   /* in a row, each with its retries; then values are stale */
+#define WORKER_FAILED_TURNS  10                  /* in a row with "device failure"; then it is asked less */
 #define WORKER_BUSY_TRIES    3                   /* after "busy" and "acknowledge" */
 #define WORKER_BUSY_PAUSE_US UINT64_C(200000)    /* doubled each time */
 #define WORKER_ONCE_AGAIN_US                                                                                \
@@ -118,7 +119,9 @@ struct worker_block {
         bool was_cut;             /* refused as a whole: its parts are read at once */
         bool is_stale;            /* silent while its device answers, and said so once */
         unsigned n_silent;        /* turns in a row without a reply */
-        uint64_t silent_since_us; /* the first of them */
+        unsigned n_failed;        /* turns in a row with an exception that tells nothing of the request */
+        uint64_t silent_since_us; /* the first of n_silent */
+        uint64_t heard_us;        /* its last answer; 0: never */
 };
 
 struct worker_hint;
@@ -316,6 +319,7 @@ void worker_post_report(struct worker *w, uint32_t device);
 void worker_post_learned(struct worker *w);
 /* What is known of it came from above. */
 void worker_note_learned(struct worker_device *d);
+/* `timeout_us` 0: replies came, but none was whole. */
 void worker_log_offline(struct worker *w, uint32_t device, uint64_t timeout_us);
 void worker_log_online(struct worker *w, uint32_t device, uint64_t since_us, uint64_t n_lost);
 
@@ -324,7 +328,7 @@ MUST_CHECK int worker_setup(struct worker *w, struct conf *conf, uint32_t bus, u
 void worker_setup_done(struct worker *w);
 void worker_replan(struct worker *w, uint64_t now_us);
 
-/* The interval at which a block is read: its own, or the slow one while it is refused. */
+/* The interval at which a block is read: its own, or a longer one while it is refused, silent or failing. */
 uint64_t worker_block_interval_us(const struct worker_block *b);
 
 #endif

@@ -310,6 +310,11 @@ void worker_log_offline(struct worker *w, uint32_t device, uint64_t timeout_us)
         const struct worker_device *d = &w->devices[device];
         struct log_fields fields = { .bus = w->bus->name, .device = d->conf->name };
 
+        if (timeout_us == 0) {
+                log_warn(&fields, "bus %s: unit %u: broken replies only, next try in %llu s", w->bus->name,
+                         (unsigned)d->conf->unit_id, (unsigned long long)(d->health.pause_us / USEC_PER_SEC));
+                return;
+        }
         log_warn(&fields, "bus %s: unit %u: no reply within %llu ms, next try in %llu s", w->bus->name,
                  (unsigned)d->conf->unit_id, (unsigned long long)(timeout_us / USEC_PER_MSEC),
                  (unsigned long long)(d->health.pause_us / USEC_PER_SEC));

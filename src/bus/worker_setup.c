@@ -5,6 +5,9 @@
 
 #include "worker_private.h"
 
+/* A silent block is asked after four times its interval, then after sixteen … */
+#define SLOWER_MAX 8u
+
 /* A set of devices with their blocks and schedule, while it is made or taken down. */
 struct setup {
         struct worker_device *devices;
@@ -27,9 +30,17 @@ static void setup_done(struct setup *s)
 
 uint64_t worker_block_interval_us(const struct worker_block *b)
 {
-        uint64_t us = b->plan->interval_us;
+        uint64_t us = b->plan->interval_us, slow_us = us;
 
-        return b->is_refused ? MBGATE_MAX(us, WORKER_SLOW_US) : us;
+        if (us == 0)
+                return b->is_refused ? WORKER_SLOW_US : 0;
+        if (b->is_refused)
+                slow_us = WORKER_SLOW_US;
+        else if (b->is_stale && b->n_silent >= WORKER_SILENT_TURNS)
+                slow_us = us << 2 * MBGATE_MIN(b->n_silent - WORKER_SILENT_TURNS + 1, SLOWER_MAX);
+        else if (b->n_failed >= WORKER_FAILED_TURNS)
+                slow_us = 4 * us;
+        return MBGATE_MAX(us, MBGATE_MIN(slow_us, WORKER_SLOW_US));
 }
 
 /* The device of the same name and unit id before, or NULL. */
@@ -175,7 +186,9 @@ static void setup_job(struct setup *s, const struct worker *w, size_t i, uint32_
                 b->is_refused = w->blocks[old].is_refused;
                 b->is_stale = w->blocks[old].is_stale;
                 b->n_silent = w->blocks[old].n_silent;
+                b->n_failed = w->blocks[old].n_failed;
                 b->silent_since_us = w->blocks[old].silent_since_us;
+                b->heard_us = w->blocks[old].heard_us;
                 *j = w->schedule.jobs[old];
         } else {
                 old = is_reload || plan->interval_us == 0 ? w->schedule.n_jobs : job_like(w, plan);

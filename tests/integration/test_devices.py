@@ -162,3 +162,24 @@ def test_what_a_device_refuses_is_remembered(folder, broker, mqtt, start_sim, ne
     gateway = run(new_gateway(text(points)))
     gateway.stop()
     gateway.kill()
+
+
+def test_a_function_without_replies(folder, broker, mqtt, start_sim, start_gateway):
+    """It never takes the device down, is named once and asked less and less often; the others keep their rate."""
+    points = harness.registers(0, 4) + ['{ name = "input"; input = 0; type = "uint32"; }']
+    text = harness.conf(harness.bus(folder / "line", [harness.device("dev1", 1, points, "interval_ms = 500;")],
+                                    more="response_timeout_ms = 100; retries = 1;"), harness.link(broker.port))
+    (folder / "sim.conf").write_text(text)
+    sim = start_sim("--values", "unit-address", "--fault", "no-reply@function=4", folder / "sim.conf")
+    sim.wait_ready()
+    gateway = start_gateway(text)
+    mqtt.wait("mbgate/dev1/availability", "online")
+    gateway.wait_line("unit 1: point input: no reply to function 4")
+    sim.ask("reset")
+    harness.wait_until(lambda: sim.stats()["units"]["1"]["requests"] >= 40, "unit 1 is polled")
+    stats = sim.stats()
+    # In 20 s: 4, 16 and then 60 times the interval apart.
+    assert stats["units"]["1"]["silent"] <= 6, stats
+    assert stats["units"]["1"]["requests"] >= 0.8 * stats["elapsed_us"] / 500000, stats
+    assert mqtt.find("mbgate/dev1/availability", "offline") is None
+    assert len([line for line in gateway.process.lines if "point input: no reply" in line]) == 1

@@ -496,8 +496,9 @@ static void test_hysteresis(void **state)
         assert_int_equal(h.pause_us, S);
         assert_false(health_failed(&h, 7));
         assert_int_equal(h.pause_us, 2 * S);
-        /* It answers once and goes again: one failure is enough, and the pauses go on growing. */
+        /* It answers once and goes again: two failures are enough, and the pauses go on growing. */
         assert_true(health_answered(&h, 8));
+        assert_false(health_failed(&h, 9));
         assert_true(health_failed(&h, 9));
         assert_int_equal(h.pause_us, 4 * S);
         assert_true(health_answered(&h, 10));
@@ -505,9 +506,132 @@ static void test_hysteresis(void **state)
                 assert_false(health_answered(&h, 11));
         assert_false(health_failed(&h, 12));
         assert_int_equal(h.pause_us, S);
-        /* Never heard: one request tells. */
+        /* Never heard: two requests tell. */
         health_init(&h, 0);
-        assert_true(health_failed(&h, 1));
+        assert_false(health_failed(&h, 1));
+        assert_true(health_failed(&h, 2));
+}
+
+/* A broken reply proves that the device lives, but one that gives nothing else is of no use. */
+static void test_broken_replies(void **state)
+{
+        struct health h;
+
+        (void)state;
+        health_init(&h, 0);
+        for (unsigned i = 0; i < 5; i++) { /* not known, and not trusted */
+                assert_false(health_broken(&h, 1));
+                assert_false(health_failed(&h, 2));
+        }
+        assert_true(health_answered(&h, 3));
+        for (unsigned i = 1; i < HEALTH_BROKEN_MAX; i++)
+                assert_false(health_broken(&h, 4));
+        assert_true(health_broken(&h, 5));
+        assert_int_equal(h.status, DEVICE_OFFLINE);
+        /* It stays there, and is asked less and less often; but after silence soon. */
+        for (unsigned i = 0; i < 5; i++)
+                assert_false(health_broken(&h, 6));
+        assert_int_equal(h.pause_us, HEALTH_PAUSE_MAX_US);
+        assert_false(health_failed(&h, 7));
+        assert_false(health_broken(&h, 8));
+        assert_int_equal(h.pause_us, S);
+        assert_true(health_answered(&h, 9));
+        for (unsigned i = 0; i < HEALTH_PROBATION; i++) {
+                assert_false(health_broken(&h, 10));
+                assert_false(health_failed(&h, 11));
+                assert_false(health_answered(&h, 12));
+        }
+        assert_int_equal(h.probation, 0);
+}
+
+/* 2 % lost and 2.7 % broken for a day, each second a request: it is never taken for dead but by bad luck. */
+static void test_losses_take_no_device_down(void **state)
+{
+        struct random random = { .state = 7 };
+        unsigned n_offline = 0, n_probes = 0;
+        struct health h;
+
+        (void)state;
+        for (unsigned run = 0; run < 20; run++) {
+                health_init(&h, 0);
+                for (uint64_t i = 1; i < 24 * 3600; i++) {
+                        uint64_t fate = random_below(&random, 1000);
+
+                        n_probes += h.status == DEVICE_OFFLINE;
+                        if (fate < 20)
+                                n_offline += health_failed(&h, i * S);
+                        else if (fate < 47)
+                                n_offline += health_broken(&h, i * S);
+                        else
+                                (void)health_answered(&h, i * S);
+                }
+        }
+        /* 0.02³ × 1.7 million turns */
+        assert_in_range(n_offline, 1, 40);
+        assert_true(n_probes < 2 * n_offline);
+}
+
+/* One that answers probes and nothing else goes each time, and after ever longer pauses. */
+static void test_flapping(void **state)
+{
+        uint64_t now_us = 0;
+        unsigned n = 0;
+        struct health h;
+
+        (void)state;
+        health_init(&h, 0);
+        while (now_us < 3600 * S) {
+                (void)health_answered(&h, now_us);
+                while (!health_failed(&h, now_us))
+                        now_us += S / 2;
+                now_us += h.pause_us;
+                n++;
+        }
+        assert_true(n < 3600 / 9 + 10);
+        assert_int_equal(h.pause_us, HEALTH_PAUSE_MAX_US);
+}
+
+/* By what a reply is told from one that is older. */
+static void test_soonest(void **state)
+{
+        struct health h;
+
+        (void)state;
+        health_init(&h, 0);
+        assert_true(health_soonest_us(&h) == INT64_MAX && health_usual_us(&h) > 0);
+        for (unsigned i = 0; i < HEALTH_LEARNED_MIN; i++)
+                health_measured(&h, 5000 + i, 20 * MS);
+        assert_int_equal(health_soonest_us(&h), 5000);
+        assert_in_range(health_usual_us(&h), 5000, 7700);
+        /* A line that is not paced has replies before the end of their requests. It is forgotten in time. */
+        health_measured(&h, -300, 20 * MS);
+        assert_int_equal(health_soonest_us(&h), -300);
+        for (unsigned i = 0; i < 2 * HEALTH_SOONEST_OF; i++)
+                health_measured(&h, 4000, 20 * MS);
+        assert_int_equal(health_soonest_us(&h), 4000);
+}
+
+/* Long known as fast, now slow: percentiles follow within a thousand replies, the time-out at the first. */
+static void test_learned_follows(void **state)
+{
+        struct health h;
+
+        (void)state;
+        health_init(&h, 0);
+        (void)health_answered(&h, 1);
+        for (unsigned i = 0; i < 3051; i++)
+                health_measured(&h, 5 * MS, 20 * MS);
+        assert_true(health_timeout_us(&h, 500 * MS, 0, true) < 40 * MS);
+        health_slower(&h); /* its late reply was heard */
+        assert_int_equal(health_timeout_us(&h, 500 * MS, 0, true), 500 * MS);
+        for (unsigned i = 0; i < 3051; i++)
+                health_measured(&h, 5 * MS, 20 * MS);
+        health_measured(&h, 200 * MS, 220 * MS);
+        assert_int_equal(health_timeout_us(&h, 500 * MS, 0, true), 500 * MS);
+        for (unsigned i = 0; i < 1000; i++)
+                health_measured(&h, 200 * MS, 220 * MS);
+        assert_true(histogram_percentile_us(&h.round_trip, 500) > 200 * MS);
+        assert_in_range(health_timeout_us(&h, 500 * MS, 0, true), 400 * MS, 500 * MS);
 }
 
 static void test_learned_timeout(void **state)
@@ -548,7 +672,8 @@ static void test_late_reply_to_a_probe(void **state)
         assert_false(health_heard(&h));
         for (unsigned i = 0; i < 100; i++)
                 health_measured(&h, 5 * MS, 20 * MS);
-        (void)health_failed(&h, 1);
+        for (unsigned i = 0; i < HEALTH_DOUBTS_MAX; i++)
+                (void)health_failed(&h, 1);
         assert_int_equal(h.status, DEVICE_OFFLINE);
         assert_true(health_probe_timeout_us(&h, 500 * MS, 1, 28 * MS, true) < 20 * MS);
         assert_true(health_heard(&h));
@@ -616,6 +741,11 @@ int main(void)
                 cmocka_unit_test(test_learned_timeout),
                 cmocka_unit_test(test_late_reply_to_a_probe),
                 cmocka_unit_test(test_probes_in_full),
+                cmocka_unit_test(test_broken_replies),
+                cmocka_unit_test(test_losses_take_no_device_down),
+                cmocka_unit_test(test_flapping),
+                cmocka_unit_test(test_soonest),
+                cmocka_unit_test(test_learned_follows),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -648,6 +648,106 @@ static void test_silent_block(void **state)
         assert_non_null(strstr(said.last, "answers again after"));
 }
 
+/* One block is silent from the start: it is named and asked less often, and takes nobody down. */
+static void test_silent_block_from_the_start(void **state)
+{
+        size_t n;
+
+        (void)state;
+        rig_init();
+        rig.c.points[3].area = CONF_INPUT;
+        fake_port_set_silent(rig.port, 10, 3, true);
+        said.words = "unit 10: no reply within";
+        rig_start();
+        while (next_quality(3) == QUALITY_GOOD)
+                ;
+        n = count_requests(10, PDU_READ_INPUT);
+        assert_in_range(n, 3, 20);
+        for (unsigned i = 0; i < 100; i++)
+                assert_int_equal(next_value(0, false), 10 * 256);
+        /* 100 turns of the others are a handful of it. */
+        assert_true(count_requests(10, PDU_READ_INPUT) - n <= 5);
+        assert_int_equal(atomic_load(&said.n), 0);
+        fake_port_set_silent(rig.port, 10, 3, false);
+        while (next_quality(3) == QUALITY_STALE)
+                ;
+}
+
+/* Broken replies alone take a device down in the end, and the log says so. */
+static void test_broken_replies_only(void **state)
+{
+        (void)state;
+        rig_init();
+        fake_port_set(rig.port, 11, FAKE_BROKEN, 0);
+        said.words = "unit 11: broken replies only";
+        rig_start();
+        assert_int_equal(next_status(1), DEVICE_OFFLINE);
+        assert_int_equal(atomic_load(&said.n), 1);
+        assert_in_range(count_requests(11, PDU_READ_HOLDING), 12, 13);
+        fake_port_set(rig.port, 11, FAKE_ANSWERS, 0);
+        assert_int_equal(next_status(1), DEVICE_ONLINE);
+}
+
+/* A device becomes slower while it is read: it is never taken for dead, and learned anew. */
+static void test_slower_while_read(void **state)
+{
+        (void)state;
+        rig_init();
+        rig.c.devices[1].response_timeout_ms = 500;
+        said.words = "no reply within";
+        rig_start();
+        while (count_requests(11, PDU_READ_HOLDING) < 100)
+                mail_free(next_mail());
+        fake_port_set(rig.port, 11, FAKE_SLOW, 0);
+        for (unsigned i = 0; i < 20; i++)
+                assert_int_equal(next_value(4, false), 11 * 256);
+        assert_int_equal(atomic_load(&said.n), 0);
+}
+
+/* "Device failure" for good: said once, and asked less often; at once as before when it is over. */
+static void test_lasting_device_failure(void **state)
+{
+        size_t n;
+
+        (void)state;
+        rig_init();
+        fake_port_set(rig.port, 11, FAKE_REFUSES, PDU_EXC_FAILURE);
+        said.words = "unit 11: point p4, p5: exception 4";
+        rig_start();
+        while (atomic_load(&said.n) == 0)
+                assert_int_equal(next_value(4, false), -1);
+        n = count_requests(11, PDU_READ_HOLDING);
+        assert_int_equal(n, 10);
+        for (unsigned i = 0; i < 80; i++)
+                (void)next_value(0, false);
+        assert_in_range(count_requests(11, PDU_READ_HOLDING) - n, 1, 40);
+        assert_int_equal(atomic_load(&said.n), 1);
+        fake_port_set(rig.port, 11, FAKE_ANSWERS, 0);
+        while (next_value(4, false) < 0)
+                ;
+        n = count_requests(11, PDU_READ_HOLDING);
+        for (unsigned i = 0; i < 20; i++)
+                (void)next_value(0, false);
+        assert_true(count_requests(11, PDU_READ_HOLDING) - n >= 10);
+}
+
+/* Who refuses many points is named with the first of them, and how many there are. */
+static void test_refused_points_are_named(void **state)
+{
+        (void)state;
+        rig_init();
+        for (uint16_t i = 2; i < 12; i++)
+                (void)bus_conf_point(&rig.c, CONF_HOLDING, i, 1, 20);
+        rig.up = mailbox_free(rig.up);
+        assert_int_equal(mailbox_new(worker_up_capacity(&rig.c.conf, 0), &rig.up), 0);
+        fake_port_set(rig.port, 11, FAKE_REFUSES, PDU_EXC_FUNCTION);
+        said.words = "point p4, p5, p6, p7, p8, p9, p10, p11 and 4 others: refused with exception 1";
+        rig_start();
+        assert_int_equal(next_value(4, false), -1);
+        while (atomic_load(&said.n) == 0)
+                mail_free(next_mail());
+}
+
 static void test_reload(void **state)
 {
         static struct bus_conf other;
@@ -1325,6 +1425,11 @@ int main(void)
                 cmocka_unit_test_teardown(test_slower_after_the_port, rig_done),
                 cmocka_unit_test_teardown(test_slower_after_an_absence, rig_done),
                 cmocka_unit_test_teardown(test_silent_block, rig_done),
+                cmocka_unit_test_teardown(test_silent_block_from_the_start, rig_done),
+                cmocka_unit_test_teardown(test_broken_replies_only, rig_done),
+                cmocka_unit_test_teardown(test_slower_while_read, rig_done),
+                cmocka_unit_test_teardown(test_lasting_device_failure, rig_done),
+                cmocka_unit_test_teardown(test_refused_points_are_named, rig_done),
                 cmocka_unit_test_teardown(test_reload, rig_done),
                 cmocka_unit_test_teardown(test_reload_keeps_commands, rig_done),
                 cmocka_unit_test_teardown(test_reload_ends_commands_of_what_is_gone, rig_done),
