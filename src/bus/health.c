@@ -116,24 +116,6 @@ static uint64_t learned_us(const struct health *h, uint64_t configured_us)
         return MBGATE_MIN(us, configured_us);
 }
 
-static void health_note_soonest(struct health *h, int64_t turnaround_us)
-{
-        if (h->n_soonest == HEALTH_SOONEST_OF) {
-                h->soonest_us[1] = h->soonest_us[0];
-                h->knows_soonest = true;
-                h->n_soonest = 0;
-        }
-        if (h->n_soonest++ == 0 || turnaround_us < h->soonest_us[0])
-                h->soonest_us[0] = turnaround_us;
-}
-
-int64_t health_soonest_us(const struct health *h)
-{
-        if (h->knows_soonest)
-                return MBGATE_MIN(h->soonest_us[0], h->soonest_us[1]);
-        return h->n_soonest < HEALTH_LEARNED_MIN ? INT64_MAX : h->soonest_us[0];
-}
-
 uint64_t health_usual_us(const struct health *h)
 {
         if (h->turnaround.n_total < HEALTH_LEARNED_MIN)
@@ -141,15 +123,12 @@ uint64_t health_usual_us(const struct health *h)
         return histogram_percentile_us(&h->turnaround, 990) + USUAL_ADD_US;
 }
 
-void health_measured(struct health *h, int64_t turnaround_us, uint64_t round_trip_us)
+void health_measured(struct health *h, uint64_t turnaround_us, uint64_t round_trip_us)
 {
-        uint64_t us = turnaround_us > 0 ? (uint64_t)turnaround_us : 0;
-
-        if (us > learned_us(h, UINT64_MAX))
+        if (turnaround_us > learned_us(h, UINT64_MAX))
                 health_slower(h);
-        histogram_add(&h->turnaround, us);
+        histogram_add(&h->turnaround, turnaround_us);
         histogram_add(&h->round_trip, round_trip_us);
-        health_note_soonest(h, turnaround_us);
 }
 
 void health_slower(struct health *h)
@@ -159,7 +138,7 @@ void health_slower(struct health *h)
 
 uint64_t health_timeout_us(const struct health *h, uint64_t configured_us, uint64_t min_us, bool others_wait)
 {
-        if (!others_wait || h->status == DEVICE_UNKNOWN || h->n_failures > 0 || min_us >= configured_us)
+        if (!others_wait || h->status == DEVICE_UNKNOWN || h->n_silent > 0 || min_us >= configured_us)
                 return configured_us;
         return MBGATE_MAX(learned_us(h, configured_us), min_us);
 }

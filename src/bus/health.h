@@ -28,7 +28,6 @@
 #define HEALTH_PROBE_FULL     8 /* × dead devices: at least each so many-th probe waits the whole time-out */
 #define HEALTH_LEARNED_MIN    12 /* replies before what was learned is trusted */
 #define HEALTH_LEARNED_ADD_US 20000
-#define HEALTH_SOONEST_OF     250 /* replies in each of two windows */
 
 struct health {
         enum device_status status;
@@ -43,9 +42,6 @@ struct health {
         uint64_t n_lost;             /* unanswered requests since it went */
         struct histogram turnaround; /* request's last character to the reply's first */
         struct histogram round_trip; /* to the reply's last */
-        int64_t soonest_us[2];       /* turnaround in this window and the one before; < 0: not paced */
-        uint32_t n_soonest;          /* replies in this window */
-        bool knows_soonest;          /* a window was full */
 };
 
 void health_init(struct health *h, uint64_t now_us);
@@ -66,7 +62,7 @@ bool health_broken(struct health *h, uint64_t now_us);
 void health_forget(struct health *h, uint64_t now_us);
 
 /* A reply that took longer than what was learned allows makes that void: the device has become slower. */
-void health_measured(struct health *h, int64_t turnaround_us, uint64_t round_trip_us);
+void health_measured(struct health *h, uint64_t turnaround_us, uint64_t round_trip_us);
 
 /* A reply of a device that is offline came too late. true: that is news, probe it at once. */
 bool health_heard(struct health *h);
@@ -74,12 +70,7 @@ bool health_heard(struct health *h);
 /* A reply of any other came after its request was given up: what was learned is void as well. */
 void health_slower(struct health *h);
 
-/*
- * The soonest that it answered lately, by the computed end of the request: a frame that comes sooner is
- * hardly its reply. INT64_MAX: too little is known. And after what time nearly all of its
- * replies have begun.
- */
-int64_t health_soonest_us(const struct health *h);
+/* After what time nearly all of its replies have begun. */
 uint64_t health_usual_us(const struct health *h);
 
 /*

@@ -34,6 +34,8 @@
 #define RTU_ADU_EXTRA  3
 #define SEND_FAILS_MAX 3 /* in a row; then the line is stuck and is opened anew */
 #define TCP_SEND_US    UINT64_C(1000000)
+#define GOT_SLOTS      1024
+#define REPEATED_US    UINT64_C(600000000) /* a line that repeated a reply may do it again so long */
 
 enum { PAIR_MODBUS, PAIR_PORT };
 
@@ -54,6 +56,8 @@ struct port_modbus {
                 uint8_t unit;
                 struct pdu request, reply; /* reply.n_bytes 0: none yet */
         } last;                            /* transaction that was answered, not of Modbus TCP */
+        uint32_t got[GOT_SLOTS];           /* port_modbus_got() */
+        uint64_t repeated_us;              /* a reply came twice; 0: never */
         char about[ABOUT_BYTES];
 };
 
@@ -226,21 +230,56 @@ static bool pdu_equals(const struct pdu *a, const struct pdu *b)
         return a->n_bytes == b->n_bytes && memcmp(a->bytes, b->bytes, a->n_bytes) == 0;
 }
 
-/* Whether the last reply, should it come again, could be taken for the answer; when it is doubted then. */
-static bool port_modbus_doubts(const struct port_modbus *p, const struct port_request *request,
-                               uint64_t sent_us, struct rx_doubt *ret)
+/* FNV-1a; never 0. */
+static uint32_t digest(uint32_t seed, const struct pdu *pdu)
+{
+        uint32_t sum = UINT32_C(2166136261) ^ seed;
+
+        for (size_t i = 0; i < pdu->n_bytes; i++)
+                sum = (sum ^ pdu->bytes[i]) * UINT32_C(16777619);
+        return sum | 1;
+}
+
+/* What the request got the last time: a digest; 0: it is not known. */
+static uint32_t *port_modbus_got(struct port_modbus *p, const struct port_request *request)
+{
+        return &p->got[digest(request->unit, &request->pdu) / 2 % GOT_SLOTS];
+}
+
+/*
+ * Whether the last reply, should it come again, could be taken for an answer that changes something. On a
+ * line that has repeated replies lately it is none, unless it comes to the next attempt as well.
+ */
+static bool port_modbus_doubts(struct port_modbus *p, const struct port_request *request, uint64_t sent_us,
+                               struct rx_doubt *ret)
 {
         const struct pdu *last = &p->last.reply;
-        uint64_t reply_us = sent_us + wire_us(p, last->n_bytes + RTU_ADU_EXTRA);
+        uint32_t got = *port_modbus_got(p, request);
 
         if (request->usual_us == 0 || last->n_bytes == 0 || p->last.unit != request->unit ||
-            pdu_equals(&p->last.request, &request->pdu))
+            pdu_equals(&p->last.request, &request->pdu) || got == digest(0, last))
                 return false;
-        ret->last = last;
-        ret->before_us =
-                request->soonest_us == INT64_MAX ? UINT64_MAX : reply_us + (uint64_t)request->soonest_us;
-        ret->until_us = reply_us + request->usual_us + rtu_t35_us(p->bus.baud);
+        *ret = (struct rx_doubt){
+                .last = last,
+                .until_us = sent_us + request->usual_us + wire_us(p, last->n_bytes + RTU_ADU_EXTRA) +
+                            rtu_t35_us(p->bus.baud),
+                .is_refused = got != 0 && p->repeated_us != 0 && sent_us < p->repeated_us + REPEATED_US,
+        };
         return true;
+}
+
+/* After rx_reply(): what there is to remember. */
+static void port_modbus_note(struct port_modbus *p, const struct port_request *request, int result,
+                             const struct rx_doubt *doubt, const struct port_reply *reply)
+{
+        if (doubt && doubt->was_repeated)
+                p->repeated_us = reply->sent_us;
+        if (doubt && doubt->is_refused && result == PORT_BROKEN)
+                *port_modbus_got(p, request) = digest(0, doubt->last);
+        if (result != PORT_OK && result != PORT_EXCEPTION)
+                return;
+        *port_modbus_got(p, request) = digest(0, &reply->pdu);
+        p->last = (struct port_last){ request->unit, request->pdu, reply->pdu };
 }
 
 static int port_modbus_exchange(struct port_modbus *p, const struct port_request *request,
@@ -267,8 +306,7 @@ static int port_modbus_exchange(struct port_modbus *p, const struct port_request
         rtu_matcher_start(&matcher, request->unit, &request->pdu, p->echo);
         doubts = port_modbus_doubts(p, request, reply->sent_us, &doubt);
         r = rx_reply(&p->rx, &matcher, doubts ? &doubt : NULL, reply->deadline_us, reply);
-        if (r == PORT_OK || r == PORT_EXCEPTION)
-                p->last = (struct port_last){ request->unit, request->pdu, reply->pdu };
+        port_modbus_note(p, request, r, doubts ? &doubt : NULL, reply);
         if (r >= 0 && p->bus.echo == RTU_ECHO_AUTO) {
                 match = r == PORT_OK ? RTU_MATCH_REPLY : RTU_MATCH_MORE;
                 p->echo =

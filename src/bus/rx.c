@@ -227,20 +227,22 @@ struct rx_held {
         uint64_t done_us;
 };
 
-static bool rx_is_doubtful(const struct rx *rx, const struct rx_doubt *doubt, const struct pdu *pdu)
+static bool rx_is_doubtful(const struct rx_doubt *doubt, const struct pdu *pdu)
 {
-        return doubt && rx->busy_us < doubt->before_us && pdu->n_bytes == doubt->last->n_bytes &&
+        return doubt && pdu->n_bytes == doubt->last->n_bytes &&
                memcmp(pdu->bytes, doubt->last->bytes, pdu->n_bytes) == 0;
 }
 
 /* What the matcher found, or did not find at the end, as a result. */
 static int rx_conclude(struct rx *rx, struct rtu_matcher *m, enum rtu_match match, const struct rx_held *held,
-                       struct port_reply *reply)
+                       struct rx_doubt *doubt, struct port_reply *reply)
 {
         bool of_device = rtu_matcher_finish(m);
 
-        if (held->match != RTU_MATCH_MORE && (match != RTU_MATCH_MORE || of_device)) {
+        if (held->match != RTU_MATCH_MORE && (match != RTU_MATCH_MORE || of_device || doubt->is_refused)) {
                 reply->counts.n_foreign++; /* the last reply once more; its own one may be broken */
+                doubt->was_repeated = match != RTU_MATCH_MORE;
+                of_device = true;
         } else if (held->match != RTU_MATCH_MORE) {
                 match = held->match;
                 reply->pdu = held->pdu;
@@ -279,7 +281,7 @@ static bool rx_goes_on(const struct rx *rx, const struct rtu_matcher *m, uint64_
         return true;
 }
 
-int rx_reply(struct rx *rx, struct rtu_matcher *m, const struct rx_doubt *doubt, uint64_t deadline_us,
+int rx_reply(struct rx *rx, struct rtu_matcher *m, struct rx_doubt *doubt, uint64_t deadline_us,
              struct port_reply *reply)
 {
         struct rx_held held = { .match = RTU_MATCH_MORE };
@@ -308,7 +310,7 @@ int rx_reply(struct rx *rx, struct rtu_matcher *m, const struct rx_doubt *doubt,
                 else
                         match = rtu_matcher_settle(m, &reply->pdu);
                 if (match != RTU_MATCH_MORE && held.match == RTU_MATCH_MORE &&
-                    rx_is_doubtful(rx, doubt, &reply->pdu)) {
+                    rx_is_doubtful(doubt, &reply->pdu)) {
                         held = (struct rx_held){ match, reply->pdu, rx->busy_us };
                         deadline_us = MBGATE_MIN(doubt->until_us, last_us);
                         continue;
@@ -318,7 +320,7 @@ int rx_reply(struct rx *rx, struct rtu_matcher *m, const struct rx_doubt *doubt,
                 reply->done_us = is_over ? rx->busy_us : deadline_us;
                 if (is_over ||
                     (n == 0 && until_us == deadline_us && !rx_goes_on(rx, m, last_us, &deadline_us)))
-                        return rx_conclude(rx, m, match, &held, reply);
+                        return rx_conclude(rx, m, match, &held, doubt, reply);
         }
 }
 

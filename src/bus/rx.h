@@ -51,18 +51,19 @@ MUST_CHECK int rx_await(struct rx *rx, uint64_t silence_us, int wake_fd);
 /* Our own transmission ends, or ended, at `sent_us`. */
 void rx_sent(struct rx *rx, uint64_t sent_us);
 
-/* A reply that could be the last one on this line, once more: port_request.soonest_us. */
+/* A reply that could be the last one on this line, once more: port_request.usual_us. */
 struct rx_doubt {
         const struct pdu *last; /* what it would repeat */
-        uint64_t before_us;     /* if its last byte comes sooner than this; … */
-        uint64_t until_us;      /* … then this long another one, which counts instead, may end */
+        uint64_t until_us;      /* another one, which counts instead, may end so late */
+        bool is_refused;        /* without another one it is none */
+        bool was_repeated;      /* set when another one came */
 };
 
 /*
  * Waits for the reply until `deadline_us` and fills reply->pdu, exception, done_us and counts. `matcher` has
  * been started (serial kinds). `doubt` NULL: the first reply is the answer. enum port_result, −errno: lost.
  */
-MUST_CHECK int rx_reply(struct rx *rx, struct rtu_matcher *matcher, const struct rx_doubt *doubt,
+MUST_CHECK int rx_reply(struct rx *rx, struct rtu_matcher *matcher, struct rx_doubt *doubt,
                         uint64_t deadline_us, struct port_reply *reply);
 
 /* The same for Modbus TCP; other transactions' replies are counted as foreign. */

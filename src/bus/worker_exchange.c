@@ -128,7 +128,7 @@ static void measure(struct worker *w, struct worker_device *d, const struct port
         uint64_t turnaround_us = round_trip_us > wire_us ? round_trip_us - wire_us : 0;
 
         histogram_add(&w->round_trip, round_trip_us);
-        health_measured(&d->health, (int64_t)(reply->done_us - reply->sent_us - wire_us), round_trip_us);
+        health_measured(&d->health, turnaround_us, round_trip_us);
         turnaround_us = MBGATE_MIN(turnaround_us, UINT32_MAX / 2);
         if (d->n_measured < SMOOTH)
                 d->n_measured++;
@@ -302,7 +302,6 @@ int worker_exchange(struct worker *w, uint32_t device, const struct pdu *pdu, ui
                 .pdu = *pdu,
                 .timeout_us = timeout_us,
                 .silence_us = worker_gap_us(d),
-                .soonest_us = health_soonest_us(&d->health),
                 .usual_us = health_usual_us(&d->health),
         };
         int drained = 0, r = worker_transact(w, &request, kind, ret_reply);

@@ -370,7 +370,7 @@ static uint64_t timeout_of(struct worker *w, size_t job)
 {
         const struct worker_block *b = &w->blocks[job];
 
-        if (b->n_silent > 0 || w->schedule.jobs[job].n_attempts > 0)
+        if (b->was_lost)
                 return w->devices[b->device].conf->response_timeout_ms * USEC_PER_MSEC;
         return worker_timeout_us(w, b->device);
 }
@@ -391,6 +391,7 @@ void worker_poll(struct worker *w, size_t due)
         r = worker_exchange(w, device, &request, timeout_of(w, job), SCHEDULE_POLL, &reply);
         if (r < 0 || r == PORT_CANCELLED || !w->is_open)
                 return;
+        w->blocks[job].was_lost = r == PORT_TIMEOUT;
         if (r == PORT_OK)
                 all_answered(w, &reading, &request, &reply, start_us);
         else if (r == PORT_EXCEPTION && reading.n_jobs > 1)

@@ -118,6 +118,7 @@ struct worker_block {
         bool is_refused;          /* read slowly, and said so once */
         bool was_cut;             /* refused as a whole: its parts are read at once */
         bool is_stale;            /* silent while its device answers, and said so once */
+        bool was_lost;            /* its last request had no reply at all */
         unsigned n_silent;        /* turns in a row without a reply */
         unsigned n_failed;        /* turns in a row with an exception that tells nothing of the request */
         uint64_t silent_since_us; /* the first of n_silent */

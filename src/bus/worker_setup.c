@@ -186,6 +186,7 @@ static void setup_job(struct setup *s, const struct worker *w, size_t i, uint32_
                 b->is_refused = w->blocks[old].is_refused;
                 b->is_stale = w->blocks[old].is_stale;
                 b->n_silent = w->blocks[old].n_silent;
+                b->was_lost = w->blocks[old].was_lost;
                 b->n_failed = w->blocks[old].n_failed;
                 b->silent_since_us = w->blocks[old].silent_since_us;
                 b->heard_us = w->blocks[old].heard_us;

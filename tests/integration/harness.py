@@ -288,6 +288,7 @@ class Notify:
     def __init__(self, folder):
         self.path = str(pathlib.Path(folder) / "notify")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        pathlib.Path(self.path).unlink(missing_ok=True)  # of a gateway before
         self.socket.bind(self.path)
         self.messages = []
         self.changed = threading.Condition()

@@ -36,12 +36,10 @@ struct port_request {
         uint64_t timeout_us;
         uint64_t silence_us; /* at least this long since the last byte seen; t3.5 is kept anyway */
         /*
-         * A reply that repeats the last one on this line, though that answered another request, and whose
-         * first character comes sooner than `soonest_us` after our last one (negative: before its computed
-         * end; INT64_MAX: always) may be that one once more. It counts only if no other has begun `usual_us`
-         * after our last one. 0 for the latter: no reply is doubted.
+         * A reply that repeats the last one on this line, though that answered another request, and is not
+         * what this request got the last time, may be that one once more: another one is waited for that may
+         * begin so long after our last character. 0: no reply is doubted.
          */
-        int64_t soonest_us;
         uint64_t usual_us;
 };
 

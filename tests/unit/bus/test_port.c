@@ -408,11 +408,9 @@ static void test_late(void **state)
         }
 }
 
-static int ask_doubting(uint16_t address, int64_t soonest_us, uint64_t usual_us, struct port_reply *reply)
+static int ask_doubting(uint16_t address, uint64_t usual_us, struct port_reply *reply)
 {
-        struct port_request request = {
-                .unit = UNIT, .timeout_us = timeout_us(), .soonest_us = soonest_us, .usual_us = usual_us
-        };
+        struct port_request request = { .unit = UNIT, .timeout_us = timeout_us(), .usual_us = usual_us };
 
         pdu_read_request(&request.pdu, PDU_READ_HOLDING, address, 4);
         return port_transact(port, &request, reply);
@@ -428,17 +426,16 @@ static void test_again(void **state)
         for (uint16_t i = 0; i < 6; i++) {
                 assert_healthy((uint16_t)(100 * i));
                 do_act(acts[i % 2]);
-                assert_int_equal(ask_doubting((uint16_t)(100 * i + 10), INT64_MAX, TIMEOUT_US, &reply),
-                                 PORT_OK);
+                assert_int_equal(ask_doubting((uint16_t)(100 * i + 10), TIMEOUT_US, &reply), PORT_OK);
                 assert_int_equal(get_be16(reply.pdu.bytes + 2), 100 * i + 10);
                 assert_int_equal(reply.counts.n_foreign, 1);
         }
         assert_healthy(700);
         do_act(ACT_AGAIN_BROKEN);
-        assert_int_equal(ask_doubting(710, INT64_MAX, TIMEOUT_US, &reply), PORT_BROKEN);
+        assert_int_equal(ask_doubting(710, TIMEOUT_US, &reply), PORT_BROKEN);
 }
 
-/* Registers that hold the same: nothing is lost when the reply is not too soon, and little when it is. */
+/* Registers that hold the same: the first time costs little, later ones nothing. */
 static void test_equal_replies(void **state)
 {
         struct port_reply reply;
@@ -446,14 +443,35 @@ static void test_equal_replies(void **state)
         (void)state;
         assert_healthy(100);
         do_act(ACT_AGAIN_ONLY);
-        assert_int_equal(ask_doubting(110, -1000000, PATIENCE_US / 2, &reply), PORT_OK);
-        assert_true(reply.done_us < reply.sent_us + PATIENCE_US / 2);
-        assert_int_equal(ask_doubting(120, INT64_MAX, AGAIN_US, &reply), PORT_OK);
+        assert_int_equal(ask_doubting(110, AGAIN_US, &reply), PORT_OK);
         assert_int_equal(get_be16(reply.pdu.bytes + 2), 100);
+        assert_int_equal(ask_doubting(120, AGAIN_US, &reply), PORT_OK);
         assert_int_equal(reply.counts.n_foreign, 0);
-        /* The same request again. */
-        assert_int_equal(ask_doubting(120, INT64_MAX, PATIENCE_US / 2, &reply), PORT_OK);
-        assert_true(clock_monotonic_us() < reply.sent_us + PATIENCE_US / 2);
+        for (unsigned i = 0; i < 2; i++) {
+                for (uint16_t address = 110; address <= 120; address = (uint16_t)(address + 10)) {
+                        assert_int_equal(ask_doubting(address, PATIENCE_US / 2, &reply), PORT_OK);
+                        assert_true(clock_monotonic_us() < reply.sent_us + PATIENCE_US / 2);
+                }
+        }
+}
+
+/* On a line that repeats replies, one that changes something is believed when it comes to the retry as well.
+ */
+static void test_again_without_an_answer(void **state)
+{
+        struct port_reply reply;
+
+        (void)state;
+        assert_healthy(10);
+        assert_healthy(100);
+        do_act(ACT_AGAIN);
+        assert_int_equal(ask_doubting(10, TIMEOUT_US, &reply), PORT_OK); /* it repeats */
+        assert_healthy(100);
+        do_act(ACT_AGAIN_ONLY);
+        assert_int_equal(ask_doubting(10, AGAIN_US, &reply), PORT_BROKEN);
+        assert_int_equal(reply.counts.n_foreign, 1);
+        assert_int_equal(ask_doubting(10, PATIENCE_US / 2, &reply), PORT_OK);
+        assert_int_equal(get_be16(reply.pdu.bytes + 2), 100);
 }
 
 /* Right in the same transaction. */
@@ -817,6 +835,7 @@ int main(void)
                 ON_SERIAL(test_late),
                 ON_SERIAL(test_again),
                 ON_SERIAL(test_equal_replies),
+                ON_SERIAL(test_again_without_an_answer),
                 ON_SERIAL(test_borne),
                 ON_SERIAL(test_not_taken),
                 ON_SERIAL(test_writes),

@@ -156,8 +156,7 @@ static void answer(struct week *k, uint32_t device, enum schedule_kind kind, uin
 
         k->now_us += takes_us;
         schedule_charge(&k->w->schedule, kind, takes_us);
-        health_measured(h, (int64_t)(k->is_slow[unit] ? SLOW_US : 5 * MS + random_below(&k->random, 5 * MS)),
-                        takes_us);
+        health_measured(h, k->is_slow[unit] ? SLOW_US : 5 * MS + random_below(&k->random, 5 * MS), takes_us);
         k->is_slow[unit] = false;
         if (!health_answered(h, k->now_us))
                 return;
