@@ -184,7 +184,7 @@ static void poll_block(struct week *k, size_t job)
         }
         silence(k, device, SCHEDULE_POLL,
                 takes_us + health_timeout_us(&k->w->devices[device].health, TIMEOUT_MS * MS, 0, true));
-        if (k->w->devices[device].health.status == DEVICE_ONLINE && j->n_attempts == 0)
+        if (k->w->devices[device].health.status != DEVICE_OFFLINE && j->n_attempts == 0)
                 schedule_retry(&k->w->schedule, job, 0);
         else if (j->interval_us == 0)
                 schedule_retry(&k->w->schedule, job, k->now_us + WORKER_ONCE_AGAIN_US);

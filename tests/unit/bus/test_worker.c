@@ -717,7 +717,7 @@ static void test_lasting_device_failure(void **state)
         while (atomic_load(&said.n) == 0)
                 assert_int_equal(next_value(4, false), -1);
         n = count_requests(11, PDU_READ_HOLDING);
-        assert_int_equal(n, 10);
+        assert_in_range(n, 10, 11); /* the next one may be on its way */
         for (unsigned i = 0; i < 80; i++)
                 (void)next_value(0, false);
         assert_in_range(count_requests(11, PDU_READ_HOLDING) - n, 1, 40);
