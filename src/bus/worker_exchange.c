@@ -89,10 +89,12 @@ static void hear(struct worker *w, uint8_t unit)
                         health_slower(&w->devices[i].health);
                 if (!s->is_probing || !health_heard(&w->devices[i].health))
                         continue;
-                log_debug(NULL, "bus %s: unit %u: a late reply, asked again at once", w->bus->name,
+                log_debug(NULL, "bus %s: unit %u: a late reply, asked again soon", w->bus->name,
                           (unsigned)unit);
-                s->held_until_us = 0; /* what could come has come */
-                s->probe_due_us = now_us;
+                /* On a serial line the hold stays: the frame may have named a unit that it was not of. */
+                if (w->bus->kind == CONF_PORT_TCP)
+                        s->held_until_us = 0;
+                s->probe_due_us = MBGATE_MAX(now_us, s->held_until_us);
         }
 }
 
