@@ -60,7 +60,6 @@ static void silent(struct worker *w, size_t job, const struct port_reply *reply)
         if (w->devices[b->device].health.status != DEVICE_ONLINE ||
             (!b->is_stale && b->n_silent < WORKER_SILENT_TURNS))
                 return;
-        worker_post_stale(w, b->plan->points, b->plan->n_points, reply);
         if (!b->is_stale)
                 log_warn(fields_of(w, b, reply, &fields),
                          "bus %s: unit %u: point %s: no reply to function %u, %u from %u, %u times in a "
@@ -68,6 +67,7 @@ static void silent(struct worker *w, size_t job, const struct port_reply *reply)
                          w->bus->name, (unsigned)b->plan->device->unit_id, names_of(b, &names),
                          (unsigned)b->plan->function, (unsigned)b->plan->count, (unsigned)b->plan->address,
                          b->n_silent);
+        worker_post_stale(w, b->plan->points, b->plan->n_points, reply);
         b->is_stale = true;
         w->schedule.jobs[job].interval_us = worker_block_interval_us(b);
 }

@@ -142,8 +142,8 @@ int link_core_post_publish(struct link_core *core, struct message *m)
 /* Whether at most one part in `parts` of the queue is taken; an empty one always is. */
 static bool link_core_is_below(const struct link_core *core, unsigned parts)
 {
-        size_t n = atomic_load(&core->n_publishes) + atomic_load(&core->n_waiting);
-        size_t n_bytes = atomic_load(&core->publish_bytes) + atomic_load(&core->waiting_bytes);
+        uint64_t n = atomic_load(&core->n_publishes) + atomic_load(&core->n_waiting);
+        uint64_t n_bytes = atomic_load(&core->publish_bytes) + atomic_load(&core->waiting_bytes);
 
         return n == 0 ||
                (n < core->conf->queue_messages / parts && n_bytes < core->conf->queue_bytes / parts);
