@@ -69,7 +69,8 @@ struct peer {
         int listener;
         _Atomic int act;
         _Atomic unsigned n_requests;
-        uint64_t last_us; /* of a byte on the line, in either direction */
+        atomic_uint n_written; /* by the test itself, beside the peer */
+        uint64_t last_us;      /* of a byte on the line, in either direction */
         _Atomic uint64_t min_gap_us;
 };
 
@@ -237,6 +238,7 @@ static void *peer_run(void *user)
                 else
                         serve_rtu(bytes, (size_t)n);
         }
+        (void)atomic_load(&peer.n_written); /* what the test wrote itself comes before the close */
         if (peer.fd >= 0)
                 (void)close(peer.fd);
         return NULL;
@@ -610,6 +612,7 @@ static void test_await(void **state)
         }
         /* What comes meanwhile is not lost, and the silence begins anew. */
         assert_int_equal(write(peer.fd, noise, sizeof(noise)), sizeof(noise));
+        atomic_fetch_add(&peer.n_written, 1);
         assert_int_equal(port_await(port, 20 * USEC_PER_MSEC, -1), 0);
         assert_int_equal(ask(50, &reply), PORT_OK);
         assert_int_equal(reply.counts.n_junk_bytes, sizeof(noise));
