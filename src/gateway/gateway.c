@@ -111,9 +111,9 @@ static bool link_takes_all(const struct conf_link *conf)
         return false;
 }
 
-static struct gw_link *link_find(struct gateway *g, const struct link *link)
+struct gw_link *gw_link_find(struct gateway *g, const struct link *link)
 {
-        struct gw_link *l = g->links;
+        struct gw_link *l = link ? g->links : NULL;
 
         while (l && l->link != link)
                 l = l->next;
@@ -133,7 +133,7 @@ static void link_set_conf(struct gateway *g, struct gw_link *l, uint32_t index)
 
 int gateway_add_link(struct gateway *g, struct link *link, uint32_t index)
 {
-        struct gw_link *l = link_find(g, link);
+        struct gw_link *l = gw_link_find(g, link);
         int r;
 
         if (l) {
@@ -175,7 +175,7 @@ void gateway_remove_link(struct gateway *g, struct link *link)
 
 void gateway_leave_link(struct gateway *g, struct link *link)
 {
-        struct gw_link *l = link_find(g, link);
+        struct gw_link *l = gw_link_find(g, link);
 
         if (l)
                 gw_publish_farewell(g, l);
@@ -185,7 +185,7 @@ void gateway_leave_link(struct gateway *g, struct link *link)
 void gateway_on_link_event(void *user, struct link *link, const struct link_event *event)
 {
         struct gateway *g = user;
-        struct gw_link *l = link_find(g, link);
+        struct gw_link *l = gw_link_find(g, link);
 
         if (!l)
                 return;

@@ -257,6 +257,9 @@ struct gateway {
 /* gateway.c */
 void gw_wake_at(struct gateway *g, uint64_t at_us);
 
+/* What the gateway knows of a link; NULL: it has gone, or there is none. */
+struct gw_link *gw_link_find(struct gateway *g, const struct link *link);
+
 /* The level at which to say it now, and what to add to a warning, or "". */
 enum log_level gw_quiet_level(struct gw_quiet *q, uint64_t now_us, char ret_more[GW_QUIET_BYTES]);
 

@@ -357,15 +357,6 @@ static void print_reply(const struct bus_raw_result *result, struct buf *out)
         buf_append(out, "}");
 }
 
-static struct gw_link *link_of(struct gateway *g, const struct link *link)
-{
-        struct gw_link *l = link ? g->links : NULL;
-
-        while (l && l->link != link)
-                l = l->next;
-        return l;
-}
-
 /* What no reply means for a request that may have been anything. */
 static const char *outcome_text(enum bus_outcome outcome)
 {
@@ -385,7 +376,7 @@ static void answer(struct gateway *g, const struct gw_raw *w, const struct bus_r
                 buf_printf(&e, "exception %u: %s", result->exception, pdu_exception_name(result->exception));
         else
                 buf_append(&e, outcome_text(result->outcome));
-        gw_answer(g, link_of(g, w->origin), w->request, raw_result_topic(w->asked), 1,
+        gw_answer(g, gw_link_find(g, w->origin), w->request, raw_result_topic(w->asked), 1,
                   &(struct gw_json_result){
                           .ok = is_ok,
                           .value_json = is_ok && !v.overflowed ? v.data : NULL,

@@ -161,15 +161,6 @@ int gw_pending_post(struct gateway *g, struct gw_request *q, enum gw_target_kind
         return 0;
 }
 
-static struct gw_link *link_of(struct gateway *g, const struct link *link)
-{
-        struct gw_link *l = link ? g->links : NULL;
-
-        while (l && l->link != link)
-                l = l->next;
-        return l;
-}
-
 static double pending_latency_ms(struct gateway *g, const struct gw_pending *w)
 {
         uint64_t now_us = loop_now_us(g->loop), made_us = w->request->made_us;
@@ -243,7 +234,8 @@ static void pending_answer(struct gateway *g, struct gw_pending *w, const struct
                         .id_json = w->id_json,
                 },
                 &b);
-        gw_answer_json(g, link_of(g, w->origin), w->request, w->asked->result_topic, w->asked->qos, b.data);
+        gw_answer_json(g, gw_link_find(g, w->origin), w->request, w->asked->result_topic, w->asked->qos,
+                       b.data);
         gw_dedupe_end(&g->dedupe, w->dedupe_key, result_is_final(result) ? b.data : NULL);
 }
 
@@ -256,7 +248,7 @@ static void pending_respond_value(struct gateway *g, struct gw_pending *w, const
 
         if (is_good)
                 gw_payload_value(v, &b);
-        gw_answer(g, link_of(g, w->origin), w->request, NULL, 0,
+        gw_answer(g, gw_link_find(g, w->origin), w->request, NULL, 0,
                   &(struct gw_json_result){
                           .ok = is_good,
                           .value_json = is_good ? b.data : NULL,
